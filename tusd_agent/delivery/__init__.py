@@ -1,0 +1,1 @@
+"""From queue to server: worker, uploader, retry policy, breaker, rate limit, after-upload action."""

@@ -1,0 +1,1 @@
+"""From disk to queue: watcher, settle, scan, filters."""
