@@ -1,0 +1,368 @@
+"""The queue on a real SQLite file: enqueueing, claiming, every verb, and claims that have gone stale."""
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tusd_agent.jobs.claims import MAX_RESTARTS, Claims
+from tusd_agent.jobs.database import DamagedDatabase, Database, DatabaseUnusable, NewerDatabase
+from tusd_agent.jobs.ledger import Ledger, Verdict
+from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place
+from tusd_agent.jobs.moves import StaleClaim
+from tusd_agent.jobs.orders import FOLDER_REMOVED, NoSuchJob, Orders
+from tusd_agent.jobs.reader import Reader
+from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR, IllegalMove, State
+
+LANE = Lane("/srv/out", "default")
+URL = "http://localhost/files/1"
+
+
+def found(relative: bytes = b"a/file", *, size: int = 10, mtime: int = 1, ctime: int = 1, inode: int = 7) -> Found:
+    return Found(Place.below("/srv/out", relative), Fingerprint(size, mtime, ctime, inode), "default")
+
+
+class Queue:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.database = Database(path)
+        self.ready = 0
+        self.revoked: list[int] = []
+        self.ledger = Ledger(self.database, self.note_ready, self.revoked.append)
+        self.claims = Claims(self.database)
+        self.orders = Orders(self.database, self.note_ready, self.revoked.append)
+        self.reader = Reader(path)
+
+    def note_ready(self) -> None:
+        self.ready += 1
+
+    def claimed(self, now: float = 100.0) -> Job:
+        job = self.claims.claim(LANE, now)
+        assert job is not None
+        return job
+
+    def states(self) -> dict[str, int]:
+        return {str(count.state): count.jobs for count in self.reader.counts()}
+
+
+@pytest.fixture
+def queue(tmp_path: Path) -> Iterator[Queue]:
+    queue = Queue(tmp_path / "queue.db")
+    queue.database.open()
+    yield queue
+    queue.database.close()
+
+
+def test_the_way_of_a_kept_file(queue: Queue) -> None:
+    assert queue.ledger.enqueue([found()], 100.0) == 1
+    assert queue.ready == 1
+    assert queue.claims.lanes() == {LANE: 100.0}
+    job = queue.claimed()
+    assert (job.state, job.attempts, job.claim_id, job.place.relative) == (State.UPLOADING, 1, 1, b"a/file")
+    job = queue.claims.created(job, URL)
+    job = queue.claims.progress(job, 4, b"d" * 32)
+    assert job.whole_digest is None
+    job = queue.claims.finish(job, 101.0, digest=b"e" * 32)
+    row = queue.reader.job(job.id)
+    assert row is not None
+    assert row == job
+    assert (row.state, row.upload_url, row.offset_bytes, row.whole_digest) == (State.DONE, URL, 10, b"e" * 32)
+    assert queue.states() == {"done": 1}
+    assert queue.claims.lanes() == {}
+
+
+def test_a_known_content_is_not_queued_again_whatever_its_state(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    assert queue.ledger.enqueue([found()], 2.0) == 0
+    job = queue.claimed()
+    assert queue.ledger.enqueue([found()], 2.0) == 0
+    queue.claims.finish(job, 3.0)
+    assert queue.ledger.enqueue([found()], 4.0) == 0
+    assert queue.states() == {"done": 1}
+
+
+def test_newer_content_supersedes_what_waits_and_terminates_its_upload(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claims.created(queue.claimed(), URL)
+    queue.claims.defer(job, 50.0, "the network is down")
+    assert queue.ledger.enqueue([found(mtime=2)], 60.0) == 1
+    assert queue.states() == {"superseded": 1, "pending": 1}
+    leftover = queue.claims.leftover(60.0)
+    assert leftover is not None
+    assert (leftover.upload_url, leftover.endpoint) == (URL, "default")
+    queue.claims.settle_leftover(leftover, 90.0)
+    assert queue.claims.leftover(89.0) is None
+    again = queue.claims.leftover(90.0)
+    assert again is not None
+    assert again.attempts == 1
+    queue.claims.settle_leftover(again, None)
+    assert queue.claims.leftover(1e9) is None
+
+
+def test_newer_content_revokes_the_upload_that_is_running(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claimed()
+    queue.ledger.enqueue([found(mtime=2)], 2.0)
+    assert queue.revoked == [job.id]
+    with pytest.raises(StaleClaim):
+        queue.claims.created(job, URL)
+    with pytest.raises(StaleClaim):
+        queue.claims.finish(job, 3.0)
+    assert queue.states() == {"superseded": 1, "pending": 1}
+
+
+def test_an_old_claim_cant_finish_a_newer_one(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    old = queue.claimed()
+    queue.claims.interrupt(old)
+    new = queue.claimed()
+    assert new.claim_id == old.claim_id + 1
+    with pytest.raises(StaleClaim):
+        queue.claims.finish(old, 2.0)
+    assert queue.claims.finish(new, 3.0).state is State.DONE
+
+
+def test_of_one_path_one_job_at_a_time_in_order_of_age(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    first = queue.claims.deliver(queue.claimed(), 2.0, None)
+    queue.ledger.enqueue([found(mtime=2)], 3.0)
+    assert queue.claims.claim(LANE, 100.0) is None
+    queue.claims.defer(first, 50.0, "the disk is full")
+    assert queue.claims.claim(LANE, 40.0) is None, "the older one waits, so the newer one does too"
+    first = queue.claimed(60.0)
+    assert first.state is State.DISPOSING
+    queue.claims.finish(first, 61.0)
+    assert queue.claimed(62.0).fingerprint.mtime_ns == 2
+
+
+def test_jobs_are_claimed_by_the_instant_they_became_ready(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a", inode=1)], 1.0)
+    queue.ledger.enqueue([found(b"b", inode=2)], 2.0)
+    first = queue.claimed(3.0)
+    assert first.place.name == b"a"
+    queue.claims.defer(first, 10.0, "busy")
+    assert queue.claimed(11.0).place.name == b"b"
+    assert queue.claimed(11.0).place.name == b"a"
+    assert queue.claims.claim(LANE, 11.0) is None
+
+
+def test_defer_counts_attempts_anew_when_the_offset_advanced(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claims.defer(queue.claimed(), 2.0, "cut")
+    assert (job.attempts, job.state, job.last_error) == (1, State.PENDING, "cut")
+    job = queue.claims.defer(queue.claimed(), 3.0, "cut", advanced=True)
+    assert job.attempts == 0
+
+
+def test_interrupt_counts_no_attempt(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    assert queue.claims.interrupt(queue.claimed()).attempts == 0
+
+
+def test_an_upload_that_the_server_loses_again_and_again_fails(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    for number in range(MAX_RESTARTS):
+        job = queue.claims.restart(queue.claims.created(queue.claimed(), URL), 2.0, "404")
+        assert (job.state, job.restarts, job.upload_url) == (State.PENDING, number + 1, None)
+    job = queue.claims.restart(queue.claims.created(queue.claimed(), URL), 2.0, "404")
+    assert job.state is State.FAILED
+    assert job.reason is not None
+    assert "lost" in job.reason
+
+
+def test_recover_puts_back_what_a_crash_left(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a", inode=1), found(b"b", inode=2)], 1.0)
+    uploading = queue.claims.created(queue.claimed(), URL)
+    queue.claims.deliver(queue.claimed(), 2.0, None)
+    assert queue.claims.recover() == 2
+    assert queue.states() == {"pending": 1, "delivered": 1}
+    row = queue.reader.job(uploading.id)
+    assert row is not None
+    assert (row.upload_url, row.attempts) == (URL, 0)
+
+
+def test_replace_queues_the_newer_content_in_the_same_commit(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claims.created(queue.claimed(), URL)
+    made = queue.claims.replace(job, found(mtime=2), 2.0)
+    assert queue.states() == {"superseded": 1, "pending": 1}
+    assert queue.claimed().id == made
+    assert queue.claims.leftover(2.0) is not None
+    with pytest.raises(StaleClaim):
+        queue.claims.replace(job, found(mtime=3), 3.0)
+    assert queue.states() == {"superseded": 1, "uploading": 1}
+
+
+def test_a_vanished_file_that_is_seen_again_is_pending_again(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claims.vanish(queue.claimed(), 2.0)
+    assert job.state is State.VANISHED
+    assert queue.ledger.enqueue([found(ctime=9)], 3.0) == 1
+    again = queue.claimed()
+    assert (again.id, again.fingerprint.ctime_ns) == (job.id, 9)
+
+
+def test_a_moved_ctime_is_in_doubt_only_where_a_digest_can_decide(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"with", inode=1), found(b"without", inode=2)], 1.0)
+    queue.claims.finish(queue.claimed(), 2.0, digest=b"d" * 32)
+    queue.claims.finish(queue.claimed(), 2.0)
+    with_digest = queue.ledger.look(found(b"with", inode=1, ctime=5))
+    assert with_digest.verdict is Verdict.DOUBT
+    without = queue.ledger.look(found(b"without", inode=2, ctime=5))
+    assert without.verdict is Verdict.CTIME_MOVED
+    assert with_digest.job is not None
+    queue.ledger.refresh(with_digest.job.id, found(ctime=5, inode=1).fingerprint, 3.0)
+    assert queue.ledger.look(found(b"with", inode=1, ctime=5)).verdict is Verdict.KNOWN
+    assert queue.ledger.enqueue([found(b"with", inode=1, ctime=6)], 4.0) == 1, "the digest said: another content"
+
+
+def test_refresh_lets_a_deferred_job_try_at_once(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claims.defer(queue.claimed(), 9000.0, "permission denied")
+    queue.ledger.refresh(job.id, found(ctime=8).fingerprint, 200.0)
+    again = queue.claimed(200.0)
+    assert (again.id, again.fingerprint.ctime_ns) == (job.id, 8)
+
+
+def test_the_row_follows_a_renamed_file(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a")], 1.0)
+    queue.claims.finish(queue.claimed(), 2.0)
+    look = queue.ledger.look(found(b"sub/b", ctime=5))
+    assert look.verdict is Verdict.NEW
+    assert [twin.place.relative for twin in look.twins] == [b"a"]
+    assert queue.ledger.rename(look.twins[0].id, Place.below("/srv/out", b"sub/b"), found(ctime=5).fingerprint)
+    assert queue.ledger.look(found(b"sub/b", ctime=5)).verdict is Verdict.KNOWN
+    assert queue.reader.at(Place.below("/srv/out", b"a")) == []
+
+
+def test_known_gives_a_directory_and_no_other(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a/1", inode=1), found(b"a/\xff", inode=2), found(b"b/1", inode=3)], 1.0)
+    known = queue.ledger.known("/srv/out", b"a")
+    assert sorted(known) == [b"1", b"\xff"]
+    assert queue.ledger.known("/srv/out", b"") == {}
+
+
+def test_vanish_is_for_what_waits_only(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claimed()
+    assert not queue.ledger.vanish(job.id, 2.0)
+    queue.claims.created(job, URL)
+    queue.claims.recover()
+    assert queue.ledger.vanish(job.id, 2.0)
+    assert queue.claims.leftover(2.0) is not None
+
+
+def test_the_operators_verbs(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claimed()
+    assert queue.orders.hold(job.id, 2.0).state is State.HELD
+    assert queue.revoked == [job.id]
+    assert queue.orders.release(job.id, 3.0).state is State.PENDING
+    job = queue.claims.created(queue.claimed(), URL)
+    assert queue.orders.cancel(job.id, 4.0).state is State.CANCELLED
+    assert queue.claims.leftover(4.0) is not None
+    again = queue.orders.retry(job.id, 5.0)
+    assert (again.state, again.upload_url, again.attempts) == (State.PENDING, None, 0)
+    with pytest.raises(IllegalMove):
+        queue.orders.resend(job.id, 6.0)
+    with pytest.raises(NoSuchJob):
+        queue.orders.cancel(999, 6.0)
+
+
+def test_retry_begins_anew_only_after_a_finished_upload_was_refused(queue: Queue) -> None:
+    queue.ledger.enqueue([found()], 1.0)
+    job = queue.claims.fail(queue.claims.created(queue.claimed(), URL), "500: hook", 2.0, "server refused")
+    assert queue.orders.retry(job.id, 3.0).upload_url == URL
+    job = queue.claims.fail(queue.claimed(), "500: hook", 4.0, FINISHED_WITH_SERVER_ERROR)
+    assert queue.orders.retry(job.id, 5.0).upload_url is None
+
+
+def test_jobs_of_a_removed_folder_are_held_and_come_back_with_it(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a", inode=1), found(b"b", inode=2)], 1.0)
+    delivered = queue.claims.defer(queue.claims.deliver(queue.claimed(), 2.0, None), 3.0, "disk full")
+    assert queue.orders.hold_orphans({"/other"}, {"default"}, 4.0) == 1
+    assert queue.states() == {"held": 1, "done": 1}
+    row = queue.reader.job(delivered.id)
+    assert row is not None
+    assert row.reason is not None
+    assert FOLDER_REMOVED in row.reason
+    assert queue.orders.hold_orphans({"/srv/out"}, {"default"}, 5.0) == 0
+    assert queue.states() == {"pending": 1, "done": 1}
+
+
+def test_counters_equal_a_count_of_the_rows(queue: Queue) -> None:
+    for number in range(20):
+        queue.ledger.enqueue([found(b"f%d" % number, inode=number + 1, size=number)], 1.0)
+    for number in range(12):
+        job = queue.claimed()
+        if number % 3 == 0:
+            queue.claims.finish(job, 2.0)
+        elif number % 3 == 1:
+            queue.claims.fail(job, "no", 2.0, "refused")
+    with sqlite3.connect(queue.path) as connection:
+        rows = connection.execute("SELECT state, COUNT(*), SUM(size_bytes) FROM jobs GROUP BY state").fetchall()
+    assert {(str(c.state), c.jobs, c.bytes) for c in queue.reader.counts()} == set(rows)
+
+
+def test_pages_go_from_newest_to_oldest_without_gaps(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"f%d" % n, inode=n + 1) for n in range(25)], 1.0)
+    seen: list[int] = []
+    cursor: int | None = None
+    while True:
+        page = queue.reader.page(states=(State.PENDING,), limit=10, cursor=cursor)
+        seen += [job.id for job in page.jobs]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == sorted(seen, reverse=True)
+    assert len(seen) == 25
+
+
+def test_claiming_uses_the_index_of_waiting_jobs(queue: Queue) -> None:
+    from tusd_agent.jobs.claims import _CLAIMABLE
+
+    with queue.database.reading() as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {_CLAIMABLE}", ("/srv/out", "default", 1.0)).fetchall()
+    assert any("jobs_waiting" in row[3] for row in plan), plan
+    assert not any("TEMP B-TREE" in row[3] for row in plan), plan
+
+
+def test_a_clean_stop_is_told_from_a_crash(tmp_path: Path) -> None:
+    database = Database(tmp_path / "queue.db")
+    assert database.open()
+    crashed = Database(tmp_path / "queue.db")
+    assert not crashed.open(), "the first one is still open: to the second it looks like a crash"
+    crashed.close()
+    database.close()
+    assert Database(tmp_path / "queue.db").open()
+
+
+def test_the_database_is_for_its_owner_only(queue: Queue) -> None:
+    assert queue.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    before = path.read_bytes()
+    with pytest.raises(NewerDatabase, match=r"schema 99"):
+        Database(path).open()
+    assert path.read_bytes() == before
+    with pytest.raises(DatabaseUnusable, match=r"schema 99"):
+        Reader(path).counts()
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "queue.db"
+    path.write_bytes(b"this is not a database, it only lies where one should be" * 20)
+    before = path.read_bytes()
+    with pytest.raises(DamagedDatabase, match="damaged"):
+        Database(path).open()
+    assert path.read_bytes() == before
+
+
+def test_no_database_is_said(tmp_path: Path) -> None:
+    with pytest.raises(DatabaseUnusable, match="has not run here"):
+        Reader(tmp_path / "queue.db").counts()

@@ -1,0 +1,229 @@
+"""The delivery's side of the queue: claiming a job, and telling what became of it.
+
+Each verb is one guarded move; one that comes too late raises `StaleClaim`, and the worker drops the job.
+"""
+
+from .database import Database
+from .model import Found, Job, Lane, Leftover
+from .moves import StaleClaim, abandon_upload, insert, move
+from .rows import SELECT_JOB, job_by_id, job_of
+from .states import Event, State
+
+MAX_RESTARTS = 3
+"""So often in a row may the server lose an upload before a person has to look."""
+
+_CLAIMABLE = f"""{SELECT_JOB}
+    WHERE j.folder_id = (SELECT id FROM folders WHERE path = ?) AND j.endpoint = ?
+    AND j.state IN ('pending', 'delivered') AND j.not_before <= ?
+    AND NOT EXISTS (
+        SELECT 1 FROM jobs o WHERE o.directory_id = j.directory_id AND o.name = j.name AND o.id <> j.id
+        AND (o.state IN ('uploading', 'disposing') OR (o.id < j.id AND o.state IN ('pending', 'delivered')))
+    )
+    ORDER BY j.not_before LIMIT 1"""
+
+
+class Claims:
+    """What workers ask and tell. Safe for use by several threads; `now` is seconds since the epoch."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def recover(self) -> int:
+        """Puts what a crash left with a worker back to waiting; at start, before any worker. Returns how many."""
+        with self._database.transaction(durable=True) as connection:
+            rows = connection.execute(
+                f"{SELECT_JOB} WHERE j.state IN (?, ?)", (State.UPLOADING, State.DISPOSING)
+            ).fetchall()
+            for row in rows:
+                job = job_of(row)
+                move(connection, job, Event.RECOVER, attempts=max(job.attempts - 1, 0))
+        return len(rows)
+
+    def lanes(self) -> dict[Lane, float]:
+        """The lanes in which jobs wait, each with the instant its first one becomes ready.
+
+        The cost depends on the number of lanes, not of jobs.
+        """
+        ready: dict[Lane, float] = {}
+        with self._database.reading() as connection:
+            waiting = connection.execute(
+                "SELECT DISTINCT c.folder_id, f.path, c.endpoint FROM counters c JOIN folders f ON f.id = c.folder_id "
+                "WHERE c.state IN ('pending', 'delivered') AND c.jobs > 0"
+            ).fetchall()
+            for folder_id, folder, endpoint in waiting:
+                (first,) = connection.execute(
+                    "SELECT MIN(not_before) FROM jobs WHERE folder_id = ? AND endpoint = ? "
+                    "AND state IN ('pending', 'delivered')",
+                    (folder_id, endpoint),
+                ).fetchone()
+                if first is not None:
+                    ready[Lane(folder, endpoint)] = first
+        return ready
+
+    def claim(self, lane: Lane, now: float) -> Job | None:
+        """The job of the lane that has been ready longest, now ours; `None` when none is ready.
+
+        Of one path at most one job is claimed at a time, in order of age.
+        """
+        with self._database.transaction() as connection:
+            row = connection.execute(_CLAIMABLE, (lane.folder, lane.endpoint, now)).fetchone()
+            if row is None:
+                return None
+            job = job_of(row)
+            return move(
+                connection,
+                job,
+                Event.CLAIM,
+                attempts=job.attempts + 1,
+                claim_id=job.claim_id + 1,
+                claimed_at=now,
+            )
+
+    def forget_url(self, job: Job) -> Job:
+        """A claimed job's upload belongs to another origin or another content: the next one begins anew."""
+        with self._database.transaction(durable=True) as connection:
+            return move(connection, job, Event.PROGRESS, upload_url=None, offset_bytes=0, digest=None, digest_bytes=0)
+
+    def created(self, job: Job, upload_url: str) -> Job:
+        """The server has made an upload: its URL is on the disk when this returns.
+
+        When the claim is stale it raises `StaleClaim`, and the upload just made is the caller's to terminate.
+        """
+        with self._database.transaction(durable=True) as connection:
+            return move(
+                connection,
+                job,
+                Event.CREATED,
+                upload_url=upload_url,
+                offset_bytes=0,
+                digest=None,
+                digest_bytes=0,
+            )
+
+    def progress(self, job: Job, offset_bytes: int, digest: bytes | None) -> Job:
+        """So far the upload has come; `digest` is the SHA-256 of exactly the first `offset_bytes` bytes."""
+        with self._database.transaction() as connection:
+            return move(
+                connection,
+                job,
+                Event.PROGRESS,
+                offset_bytes=offset_bytes,
+                digest=digest,
+                digest_bytes=offset_bytes if digest is not None else 0,
+            )
+
+    def defer(self, job: Job, not_before: float, error: str, *, advanced: bool = False) -> Job:
+        """It did not work now: try again at `not_before`. An attempt that moved the offset counts as the first."""
+        with self._database.transaction() as connection:
+            return move(
+                connection,
+                job,
+                Event.DEFER,
+                not_before=not_before,
+                last_error=error,
+                attempts=0 if advanced else job.attempts,
+                restarts=0 if advanced else job.restarts,
+            )
+
+    def interrupt(self, job: Job) -> Job:
+        """A stop was asked for: as if it had not been claimed."""
+        with self._database.transaction(durable=True) as connection:
+            return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0))
+
+    def restart(self, job: Job, not_before: float, error: str) -> Job:
+        """The server has lost the upload: begin a new one, but not for ever without progress."""
+        if job.restarts >= MAX_RESTARTS:
+            return self.fail(job, error, not_before, f"the server lost the upload {MAX_RESTARTS + 1} times in a row")
+        with self._database.transaction(durable=True) as connection:
+            return move(
+                connection,
+                job,
+                Event.RESTART,
+                upload_url=None,
+                offset_bytes=0,
+                digest=None,
+                digest_bytes=0,
+                restarts=job.restarts + 1,
+                not_before=not_before,
+                last_error=error,
+            )
+
+    def fail(self, job: Job, error: str, now: float, reason: str) -> Job:
+        """A person must look: `error` is what happened, `reason` its short kind."""
+        with self._database.transaction(durable=True) as connection:
+            return move(connection, job, Event.FAIL, last_error=error, reason=reason, finished_at=now)
+
+    def finish(self, job: Job, now: float, *, digest: bytes | None = None, reason: str | None = None) -> Job:
+        """Done. From uploading: the server has it all and nothing is to be disposed of."""
+        changes: dict[str, object] = {"finished_at": now, "last_error": None, "reason": reason}
+        if job.state is State.UPLOADING:
+            changes |= _delivered(job, now, digest)
+        with self._database.transaction(durable=True) as connection:
+            return move(connection, job, Event.FINISH, **changes)
+
+    def deliver(self, job: Job, now: float, digest: bytes | None) -> Job:
+        """The server has it all; durable before anything is done to the file."""
+        with self._database.transaction(durable=True) as connection:
+            return move(connection, job, Event.DELIVER, attempts=0, **_delivered(job, now, digest))
+
+    def vanish(self, job: Job, now: float) -> Job:
+        """The file is gone before it was sent."""
+        with self._database.transaction() as connection:
+            abandon_upload(connection, job, now)
+            return move(connection, job, Event.VANISH, finished_at=now, upload_url=None, reason="the file is gone")
+
+    def replace(self, job: Job, found: Found, now: float) -> int:
+        """The path holds newer content: this job is superseded and the newer one queued, in one commit.
+
+        Returns the new job's id; raises `StaleClaim`, with nothing changed, when the claim is.
+        """
+        with self._database.transaction() as connection:
+            current = job_by_id(connection, job.id)
+            if current is None or current.claim_id != job.claim_id or current.state is not job.state:
+                raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+            made, _ = insert(connection, found, now)
+        return made
+
+    def hold(self, job: Job, reason: str) -> Job:
+        """The agent keeps the job back, for a reason the operator can mend."""
+        with self._database.transaction() as connection:
+            return move(connection, job, Event.HOLD, reason=reason, attempts=max(job.attempts - 1, 0))
+
+    def abandon(self, endpoint: str, upload_url: str, now: float) -> None:
+        """Queues the termination of an upload that has lost its job."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                "INSERT INTO leftovers (endpoint, upload_url, not_before) VALUES (?, ?, ?)",
+                (endpoint, upload_url, now),
+            )
+
+    def leftover(self, now: float) -> Leftover | None:
+        """An unfinished upload to be terminated on its server, the one that has waited longest."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT id, endpoint, upload_url, attempts FROM leftovers WHERE not_before <= ? "
+                "ORDER BY not_before LIMIT 1",
+                (now,),
+            ).fetchone()
+        return Leftover(*row) if row else None
+
+    def settle_leftover(self, leftover: Leftover, retry_at: float | None) -> None:
+        """The leftover is gone (`None`), or is to be tried again at `retry_at`."""
+        with self._database.transaction() as connection:
+            if retry_at is None:
+                connection.execute("DELETE FROM leftovers WHERE id = ?", (leftover.id,))
+            else:
+                connection.execute(
+                    "UPDATE leftovers SET attempts = attempts + 1, not_before = ? WHERE id = ?",
+                    (retry_at, leftover.id),
+                )
+
+
+def _delivered(job: Job, now: float, digest: bytes | None) -> dict[str, object]:
+    return {
+        "delivered_at": now,
+        "offset_bytes": job.size_bytes,
+        "digest": digest,
+        "digest_bytes": job.size_bytes if digest is not None else 0,
+        "last_error": None,
+    }

@@ -1,0 +1,148 @@
+"""What a job is, as values: nothing here touches a disk or a database."""
+
+import os
+from dataclasses import dataclass
+from uuid import UUID
+
+from .states import State
+
+ASIDE_PREFIX = b".tusd-agent-"
+"""How the name of a file begins that is renamed aside just before it is deleted or moved: never taken by intake."""
+
+
+def aside_uuid(name: bytes) -> UUID | None:
+    """The uuid of the job whose aside file has this name; `None` for a name that is no aside file's."""
+    if not name.startswith(ASIDE_PREFIX):
+        return None
+    try:
+        return UUID(name[len(ASIDE_PREFIX) :].decode("ascii"))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The identity of a file's content, as far as ``stat(2)`` tells it.
+
+    `size_bytes`, `mtime_ns` and `inode` (0 where the file system keeps none) say which content it is; `ctime_ns`
+    moves with every write too, but also with chmod, link and rename: when it alone moved, a digest decides.
+    The device is left out on purpose: mounts are renumbered at every boot.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "Fingerprint":
+        """The fingerprint that a stat result holds."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+
+    def same_identity(self, other: "Fingerprint") -> bool:
+        """Whether both are the same content, the ctime left aside."""
+        return (
+            self.size_bytes == other.size_bytes
+            and self.mtime_ns == other.mtime_ns
+            and (self.inode == other.inode or not self.inode or not other.inode)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file lies: the watched folder, the directory below it (``b""``: the folder itself), the name.
+
+    Directory and name are the exact bytes of the file system; the directory has no slash at either end.
+    """
+
+    folder: str
+    directory: bytes
+    name: bytes
+
+    @property
+    def relative(self) -> bytes:
+        """The path below the watched folder, with slashes."""
+        return self.directory + b"/" + self.name if self.directory else self.name
+
+    @property
+    def path(self) -> bytes:
+        """The absolute path."""
+        return os.path.join(os.fsencode(self.folder), self.relative)
+
+    @classmethod
+    def below(cls, folder: str, relative: bytes) -> "Place":
+        """The place of a path relative to its watched folder."""
+        directory, _, name = relative.rpartition(b"/")
+        return cls(folder, directory, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that the intake has judged complete: this content lies at this place and belongs to this endpoint."""
+
+    place: Place
+    fingerprint: Fingerprint
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One row. Instants are seconds since the epoch, `None` where it has not happened yet.
+
+    `digest` is the SHA-256 of the first `digest_bytes` bytes that were sent: of the whole content once those are
+    `size_bytes`. `offset_bytes` is a hint; the truth is the server's.
+    """
+
+    id: int
+    uuid: UUID
+    place: Place
+    endpoint: str
+    state: State
+    fingerprint: Fingerprint
+    not_before: float
+    created_at: float
+    claimed_at: float | None
+    delivered_at: float | None
+    finished_at: float | None
+    attempts: int
+    restarts: int
+    claim_id: int
+    upload_url: str | None
+    offset_bytes: int
+    digest: bytes | None
+    digest_bytes: int
+    last_error: str | None
+    reason: str | None
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the content."""
+        return self.fingerprint.size_bytes
+
+    @property
+    def aside_name(self) -> bytes:
+        """The name, in its own directory, under which the job's file waits for its deletion."""
+        return ASIDE_PREFIX + str(self.uuid).encode("ascii")
+
+    @property
+    def whole_digest(self) -> bytes | None:
+        """The SHA-256 of the whole content, if it was taken."""
+        return self.digest if self.digest_bytes == self.size_bytes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Jobs that compete with each other: those of one folder for one endpoint."""
+
+    folder: str
+    endpoint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """An upload on the server that nobody will finish, to be terminated there."""
+
+    id: int
+    endpoint: str
+    upload_url: str
+    attempts: int

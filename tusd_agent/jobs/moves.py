@@ -1,0 +1,110 @@
+"""Every change of a job's state goes through `move`: the table says whether, one guarded statement does it."""
+
+import sqlite3
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from .model import Fingerprint, Found, Job
+from .rows import SELECT_JOB, directory_id, folder_id, job_of
+from .states import SUPERSEDABLE, Event, State, target
+
+COLUMNS = frozenset(
+    {
+        "not_before", "claimed_at", "delivered_at", "finished_at", "attempts", "restarts", "claim_id",
+        "upload_url", "offset_bytes", "digest", "digest_bytes", "last_error", "reason",
+    }
+)  # fmt: skip
+"""The columns that an event may change under their own names; path and fingerprint have verbs of their own."""
+
+
+class StaleClaim(Exception):
+    """Somebody else has decided about this job: it is to be dropped, and nothing of it to be written."""
+
+
+def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any) -> Job:
+    """Moves `job` by `event` and returns it as it is now.
+
+    Guarded by state and claim: raises `StaleClaim` when the row has moved on since `job` was read, `IllegalMove`
+    when the table has no such event for its state.
+    """
+    unknown = changes.keys() - COLUMNS
+    if unknown:
+        raise TypeError(f"not columns that an event may change: {sorted(unknown)}")
+    state = target(job.state, event)
+    assignments = "".join(f", {column} = ?" for column in changes)
+    moved = connection.execute(
+        f"UPDATE jobs SET state = ?{assignments} WHERE id = ? AND state = ? AND claim_id = ?",
+        (state, *changes.values(), job.id, job.state, job.claim_id),
+    )
+    if moved.rowcount != 1:
+        raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+    return replace(job, state=state, **changes)
+
+
+def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: Fingerprint) -> None:
+    """Notes the ctime (and inode) that the same content has now."""
+    connection.execute(
+        "UPDATE jobs SET ctime_ns = ?, inode = ? WHERE id = ?",
+        (fingerprint.ctime_ns, fingerprint.inode, job.id),
+    )
+
+
+def jobs_at(connection: sqlite3.Connection, found: Found) -> list[Job]:
+    """The jobs of a path, newest first."""
+    rows = connection.execute(
+        f"{SELECT_JOB} WHERE j.directory_id = (SELECT d2.id FROM directories d2 JOIN folders f2 ON "
+        "f2.id = d2.folder_id WHERE f2.path = ? AND d2.path = ?) AND j.name = ? ORDER BY j.id DESC",
+        (found.place.folder, found.place.directory, found.place.name),
+    )
+    return [job_of(row) for row in rows]
+
+
+def insert(connection: sqlite3.Connection, found: Found, now: float) -> tuple[int, list[Job]]:
+    """A new pending job for this content; the older ones of its path that wait, send or failed are superseded.
+
+    Returns the new job's id and the superseded jobs that a worker was sending.
+    """
+    revoked = []
+    for older in jobs_at(connection, found):
+        if older.state in SUPERSEDABLE:
+            abandon_upload(connection, older, now)
+            move(
+                connection,
+                older,
+                Event.SUPERSEDE,
+                finished_at=now,
+                reason="newer content of its path is queued",
+            )
+            if older.state is State.UPLOADING:
+                revoked.append(older)
+    folder = folder_id(connection, found.place.folder)
+    fingerprint = found.fingerprint
+    made = connection.execute(
+        "INSERT INTO jobs (uuid, folder_id, directory_id, name, endpoint, state, size_bytes, mtime_ns, ctime_ns, "
+        "inode, not_before, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            uuid4().bytes,
+            folder,
+            directory_id(connection, folder, found.place.directory),
+            found.place.name,
+            found.endpoint,
+            target(None, Event.ENQUEUE),
+            fingerprint.size_bytes,
+            fingerprint.mtime_ns,
+            fingerprint.ctime_ns,
+            fingerprint.inode,
+            now,
+            now,
+        ),
+    )
+    return int(made.lastrowid or 0), revoked
+
+
+def abandon_upload(connection: sqlite3.Connection, job: Job, now: float) -> None:
+    """Queues the termination of a job's unfinished upload, if it has one."""
+    if job.upload_url is not None:
+        connection.execute(
+            "INSERT INTO leftovers (endpoint, upload_url, not_before) VALUES (?, ?, ?)",
+            (job.endpoint, job.upload_url, now),
+        )

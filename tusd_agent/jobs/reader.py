@@ -1,0 +1,95 @@
+"""Looking at the queue without touching it: for the control socket, and for a command line whose agent is down."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .database import DatabaseUnusable, NewerDatabase
+from .model import Job, Place
+from .rows import SELECT_JOB, job_by_id, job_of
+from .schema import SCHEMA_VERSION
+from .states import State
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many jobs of a lane are in a state, and how many bytes they have."""
+
+    folder: str
+    endpoint: str
+    state: State
+    jobs: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some jobs, newest first, and where the next page begins (`None`: there is none)."""
+
+    jobs: tuple[Job, ...]
+    next_cursor: int | None
+
+
+class Reader:
+    """A read-only view of a database file; each call opens, looks and closes, and sees one consistent moment.
+
+    Raises `DatabaseUnusable` when there is no readable database.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        if not self._path.exists():
+            raise DatabaseUnusable(f"there is no database {self._path}: the agent has not run here yet")
+        try:
+            connection = sqlite3.connect(f"{self._path.as_uri()}?mode=ro", uri=True, timeout=2)
+            with closing(connection):
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
+                if version != SCHEMA_VERSION:
+                    raise NewerDatabase(
+                        f"the database {self._path} has schema {version}, this version reads {SCHEMA_VERSION}; "
+                        "use the command line of the version that runs the agent"
+                    )
+                yield connection
+        except sqlite3.Error as error:
+            raise DatabaseUnusable(f"the database {self._path} can't be read: {error}") from error
+
+    def counts(self) -> list[Count]:
+        """All counts; the cost does not depend on the number of jobs."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT f.path, c.endpoint, c.state, c.jobs, c.bytes FROM counters c "
+                "JOIN folders f ON f.id = c.folder_id WHERE c.jobs > 0 ORDER BY f.path, c.endpoint, c.state"
+            ).fetchall()
+        return [Count(folder, endpoint, State(state), jobs, size) for folder, endpoint, state, jobs, size in rows]
+
+    def job(self, job_id: int) -> Job | None:
+        """The job of this id."""
+        with self._connection() as connection:
+            return job_by_id(connection, job_id)
+
+    def at(self, place: Place) -> list[Job]:
+        """The jobs of a path, newest first."""
+        with self._connection() as connection:
+            rows = connection.execute(
+                f"{SELECT_JOB} WHERE f.path = ? AND d.path = ? AND j.name = ? ORDER BY j.id DESC",
+                (place.folder, place.directory, place.name),
+            ).fetchall()
+        return [job_of(row) for row in rows]
+
+    def page(self, *, states: tuple[State, ...] = (), limit: int = 100, cursor: int | None = None) -> Page:
+        """At most `limit` jobs in these states (none named: all), newest first, from below `cursor`."""
+        conditions, values = ["j.id < ?"], [cursor if cursor is not None else 2**62]
+        if states:
+            conditions.append(f"j.state IN ({', '.join('?' * len(states))})")
+        with self._connection() as connection:
+            rows = connection.execute(
+                f"{SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY j.id DESC LIMIT ?",
+                (*values, *states, limit + 1),
+            ).fetchall()
+        jobs = tuple(job_of(row) for row in rows[:limit])
+        return Page(jobs, jobs[-1].id if len(rows) > limit else None)

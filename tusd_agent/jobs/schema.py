@@ -1,0 +1,95 @@
+"""The tables, and how an older database becomes a present one. ``PRAGMA user_version`` counts the steps taken."""
+
+SCHEMA_STEPS: tuple[str, ...] = (
+    """
+    CREATE TABLE folders (
+        id   INTEGER PRIMARY KEY,
+        path TEXT NOT NULL UNIQUE
+    );
+
+    -- Directory and name apart: a scan looks a whole directory up at once, and a path is stored once.
+    CREATE TABLE directories (
+        id        INTEGER PRIMARY KEY,
+        folder_id INTEGER NOT NULL REFERENCES folders (id),
+        path      BLOB NOT NULL,
+        UNIQUE (folder_id, path)
+    );
+
+    CREATE TABLE jobs (
+        id           INTEGER PRIMARY KEY,
+        uuid         BLOB NOT NULL UNIQUE,
+        folder_id    INTEGER NOT NULL REFERENCES folders (id),
+        directory_id INTEGER NOT NULL REFERENCES directories (id),
+        name         BLOB NOT NULL,
+        endpoint     TEXT NOT NULL,
+        state        TEXT NOT NULL,
+        size_bytes   INTEGER NOT NULL,
+        mtime_ns     INTEGER NOT NULL,
+        ctime_ns     INTEGER NOT NULL,
+        inode        INTEGER NOT NULL,
+        not_before   REAL NOT NULL,
+        created_at   REAL NOT NULL,
+        claimed_at   REAL,
+        delivered_at REAL,
+        finished_at  REAL,
+        attempts     INTEGER NOT NULL DEFAULT 0,
+        restarts     INTEGER NOT NULL DEFAULT 0,
+        claim_id     INTEGER NOT NULL DEFAULT 0,
+        upload_url   TEXT,
+        offset_bytes INTEGER NOT NULL DEFAULT 0,
+        digest       BLOB,
+        digest_bytes INTEGER NOT NULL DEFAULT 0,
+        last_error   TEXT,
+        reason       TEXT
+    );
+
+    CREATE INDEX jobs_by_path ON jobs (directory_id, name);
+    CREATE INDEX jobs_by_inode ON jobs (inode, folder_id);
+    CREATE INDEX jobs_waiting ON jobs (folder_id, endpoint, not_before)
+        WHERE state IN ('pending', 'delivered');
+
+    -- The counts that `status` shows, kept by triggers, so that asking costs the same at ten jobs and at a million.
+    CREATE TABLE counters (
+        folder_id INTEGER NOT NULL,
+        endpoint  TEXT NOT NULL,
+        state     TEXT NOT NULL,
+        jobs      INTEGER NOT NULL,
+        bytes     INTEGER NOT NULL,
+        PRIMARY KEY (folder_id, endpoint, state)
+    ) WITHOUT ROWID;
+
+    CREATE TRIGGER jobs_inserted AFTER INSERT ON jobs BEGIN
+        INSERT INTO counters VALUES (NEW.folder_id, NEW.endpoint, NEW.state, 1, NEW.size_bytes)
+            ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes;
+    END;
+    CREATE TRIGGER jobs_deleted AFTER DELETE ON jobs BEGIN
+        UPDATE counters SET jobs = jobs - 1, bytes = bytes - OLD.size_bytes
+            WHERE folder_id = OLD.folder_id AND endpoint = OLD.endpoint AND state = OLD.state;
+    END;
+    CREATE TRIGGER jobs_moved AFTER UPDATE OF state, endpoint, folder_id, size_bytes ON jobs
+        WHEN OLD.state <> NEW.state OR OLD.endpoint <> NEW.endpoint
+            OR OLD.folder_id <> NEW.folder_id OR OLD.size_bytes <> NEW.size_bytes
+    BEGIN
+        UPDATE counters SET jobs = jobs - 1, bytes = bytes - OLD.size_bytes
+            WHERE folder_id = OLD.folder_id AND endpoint = OLD.endpoint AND state = OLD.state;
+        INSERT INTO counters VALUES (NEW.folder_id, NEW.endpoint, NEW.state, 1, NEW.size_bytes)
+            ON CONFLICT DO UPDATE SET jobs = jobs + 1, bytes = bytes + excluded.bytes;
+    END;
+
+    -- Unfinished uploads that lost their job: to be terminated on the server, if it offers that.
+    CREATE TABLE leftovers (
+        id         INTEGER PRIMARY KEY,
+        endpoint   TEXT NOT NULL,
+        upload_url TEXT NOT NULL,
+        attempts   INTEGER NOT NULL DEFAULT 0,
+        not_before REAL NOT NULL
+    );
+
+    CREATE TABLE agent (
+        key   TEXT PRIMARY KEY,
+        value TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+)
+
+SCHEMA_VERSION = len(SCHEMA_STEPS)
