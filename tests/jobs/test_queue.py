@@ -9,7 +9,7 @@ import pytest
 from tusd_agent.jobs.claims import MAX_RESTARTS, Claims
 from tusd_agent.jobs.database import DamagedDatabase, Database, DatabaseUnusable, NewerDatabase
 from tusd_agent.jobs.ledger import Ledger, Verdict
-from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place
+from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place, Sent
 from tusd_agent.jobs.moves import StaleClaim
 from tusd_agent.jobs.orders import FOLDER_REMOVED, NoSuchJob, Orders
 from tusd_agent.jobs.reader import Reader
@@ -21,6 +21,9 @@ URL = "http://localhost/files/1"
 
 def found(relative: bytes = b"a/file", *, size: int = 10, mtime: int = 1, ctime: int = 1, inode: int = 7) -> Found:
     return Found(Place.below("/srv/out", relative), Fingerprint(size, mtime, ctime, inode), "default")
+
+
+SENT = Sent(found().fingerprint, None)
 
 
 class Queue:
@@ -63,11 +66,12 @@ def test_the_way_of_a_kept_file(queue: Queue) -> None:
     job = queue.claims.created(job, URL)
     job = queue.claims.progress(job, 4, b"d" * 32)
     assert job.whole_digest is None
-    job = queue.claims.finish(job, 101.0, digest=b"e" * 32)
+    job = queue.claims.finish(job, 101.0, sent=Sent(found(ctime=4).fingerprint, b"e" * 32))
     row = queue.reader.job(job.id)
     assert row is not None
     assert row == job
     assert (row.state, row.upload_url, row.offset_bytes, row.whole_digest) == (State.DONE, URL, 10, b"e" * 32)
+    assert row.fingerprint.ctime_ns == 4
     assert queue.states() == {"done": 1}
     assert queue.claims.lanes() == {}
 
@@ -125,7 +129,7 @@ def test_an_old_claim_cant_finish_a_newer_one(queue: Queue) -> None:
 
 def test_of_one_path_one_job_at_a_time_in_order_of_age(queue: Queue) -> None:
     queue.ledger.enqueue([found()], 1.0)
-    first = queue.claims.deliver(queue.claimed(), 2.0, None)
+    first = queue.claims.deliver(queue.claimed(), 2.0, SENT)
     queue.ledger.enqueue([found(mtime=2)], 3.0)
     assert queue.claims.claim(LANE, 100.0) is None
     queue.claims.defer(first, 50.0, "the disk is full")
@@ -174,7 +178,7 @@ def test_an_upload_that_the_server_loses_again_and_again_fails(queue: Queue) -> 
 def test_recover_puts_back_what_a_crash_left(queue: Queue) -> None:
     queue.ledger.enqueue([found(b"a", inode=1), found(b"b", inode=2)], 1.0)
     uploading = queue.claims.created(queue.claimed(), URL)
-    queue.claims.deliver(queue.claimed(), 2.0, None)
+    queue.claims.deliver(queue.claimed(), 2.0, SENT)
     assert queue.claims.recover() == 2
     assert queue.states() == {"pending": 1, "delivered": 1}
     row = queue.reader.job(uploading.id)
@@ -185,12 +189,13 @@ def test_recover_puts_back_what_a_crash_left(queue: Queue) -> None:
 def test_replace_queues_the_newer_content_in_the_same_commit(queue: Queue) -> None:
     queue.ledger.enqueue([found()], 1.0)
     job = queue.claims.created(queue.claimed(), URL)
-    made = queue.claims.replace(job, found(mtime=2), 2.0)
+    made = queue.claims.replace(job, found(mtime=2), 2.0, 9.0)
     assert queue.states() == {"superseded": 1, "pending": 1}
+    assert queue.claims.claim(LANE, 8.0) is None, "it has to settle first"
     assert queue.claimed().id == made
     assert queue.claims.leftover(2.0) is not None
     with pytest.raises(StaleClaim):
-        queue.claims.replace(job, found(mtime=3), 3.0)
+        queue.claims.replace(job, found(mtime=3), 3.0, 3.0)
     assert queue.states() == {"superseded": 1, "uploading": 1}
 
 
@@ -205,7 +210,7 @@ def test_a_vanished_file_that_is_seen_again_is_pending_again(queue: Queue) -> No
 
 def test_a_moved_ctime_is_in_doubt_only_where_a_digest_can_decide(queue: Queue) -> None:
     queue.ledger.enqueue([found(b"with", inode=1), found(b"without", inode=2)], 1.0)
-    queue.claims.finish(queue.claimed(), 2.0, digest=b"d" * 32)
+    queue.claims.finish(queue.claimed(), 2.0, sent=Sent(found(inode=1).fingerprint, b"d" * 32))
     queue.claims.finish(queue.claimed(), 2.0)
     with_digest = queue.ledger.look(found(b"with", inode=1, ctime=5))
     assert with_digest.verdict is Verdict.DOUBT
@@ -280,7 +285,7 @@ def test_retry_begins_anew_only_after_a_finished_upload_was_refused(queue: Queue
 
 def test_jobs_of_a_removed_folder_are_held_and_come_back_with_it(queue: Queue) -> None:
     queue.ledger.enqueue([found(b"a", inode=1), found(b"b", inode=2)], 1.0)
-    delivered = queue.claims.defer(queue.claims.deliver(queue.claimed(), 2.0, None), 3.0, "disk full")
+    delivered = queue.claims.defer(queue.claims.deliver(queue.claimed(), 2.0, SENT), 3.0, "disk full")
     assert queue.orders.hold_orphans({"/other"}, {"default"}, 4.0) == 1
     assert queue.states() == {"held": 1, "done": 1}
     row = queue.reader.job(delivered.id)

@@ -3,9 +3,11 @@
 Each verb is one guarded move; one that comes too late raises `StaleClaim`, and the worker drops the job.
 """
 
+from typing import Any
+
 from .database import Database
-from .model import Found, Job, Lane, Leftover
-from .moves import StaleClaim, abandon_upload, insert, move
+from .model import Found, Job, Lane, Leftover, Sent
+from .moves import StaleClaim, abandon_upload, insert, move, rewrite_fingerprint
 from .rows import SELECT_JOB, job_by_id, job_of
 from .states import Event, State
 
@@ -125,10 +127,11 @@ class Claims:
                 restarts=0 if advanced else job.restarts,
             )
 
-    def interrupt(self, job: Job) -> Job:
-        """A stop was asked for: as if it had not been claimed."""
+    def interrupt(self, job: Job, *, error: str | None = None) -> Job:
+        """A stop was asked for, or the whole endpoint is out of reach: as if it had not been claimed."""
+        changes = {} if error is None else {"last_error": error}
         with self._database.transaction(durable=True) as connection:
-            return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0))
+            return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0), **changes)
 
     def restart(self, job: Job, not_before: float, error: str) -> Job:
         """The server has lost the upload: begin a new one, but not for ever without progress."""
@@ -153,18 +156,18 @@ class Claims:
         with self._database.transaction(durable=True) as connection:
             return move(connection, job, Event.FAIL, last_error=error, reason=reason, finished_at=now)
 
-    def finish(self, job: Job, now: float, *, digest: bytes | None = None, reason: str | None = None) -> Job:
-        """Done. From uploading: the server has it all and nothing is to be disposed of."""
-        changes: dict[str, object] = {"finished_at": now, "last_error": None, "reason": reason}
-        if job.state is State.UPLOADING:
-            changes |= _delivered(job, now, digest)
+    def finish(self, job: Job, now: float, reason: str | None = None, *, sent: Sent | None = None) -> Job:
+        """Done. From uploading (with `sent`): the server has it all and nothing is to be disposed of."""
+        changes = _delivered(job, now, sent) if sent is not None else {}
         with self._database.transaction(durable=True) as connection:
-            return move(connection, job, Event.FINISH, **changes)
+            done = move(connection, job, Event.FINISH, **changes, finished_at=now, last_error=None, reason=reason)
+            return done if sent is None else rewrite_fingerprint(connection, done, sent.fingerprint)
 
-    def deliver(self, job: Job, now: float, digest: bytes | None) -> Job:
+    def deliver(self, job: Job, now: float, sent: Sent) -> Job:
         """The server has it all; durable before anything is done to the file."""
         with self._database.transaction(durable=True) as connection:
-            return move(connection, job, Event.DELIVER, attempts=0, **_delivered(job, now, digest))
+            delivered = move(connection, job, Event.DELIVER, attempts=0, last_error=None, **_delivered(job, now, sent))
+            return rewrite_fingerprint(connection, delivered, sent.fingerprint)
 
     def vanish(self, job: Job, now: float) -> Job:
         """The file is gone before it was sent."""
@@ -172,16 +175,17 @@ class Claims:
             abandon_upload(connection, job, now)
             return move(connection, job, Event.VANISH, finished_at=now, upload_url=None, reason="the file is gone")
 
-    def replace(self, job: Job, found: Found, now: float) -> int:
+    def replace(self, job: Job, found: Found, now: float, not_before: float) -> int:
         """The path holds newer content: this job is superseded and the newer one queued, in one commit.
 
-        Returns the new job's id; raises `StaleClaim`, with nothing changed, when the claim is.
+        The newer one is tried from `not_before` on: it must have time to settle. Returns its id; raises
+        `StaleClaim`, with nothing changed, when the claim is.
         """
         with self._database.transaction() as connection:
             current = job_by_id(connection, job.id)
             if current is None or current.claim_id != job.claim_id or current.state is not job.state:
                 raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
-            made, _ = insert(connection, found, now)
+            made, _ = insert(connection, found, now, not_before)
         return made
 
     def hold(self, job: Job, reason: str) -> Job:
@@ -219,11 +223,10 @@ class Claims:
                 )
 
 
-def _delivered(job: Job, now: float, digest: bytes | None) -> dict[str, object]:
+def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:
     return {
         "delivered_at": now,
         "offset_bytes": job.size_bytes,
-        "digest": digest,
-        "digest_bytes": job.size_bytes if digest is not None else 0,
-        "last_error": None,
+        "digest": sent.digest,
+        "digest_bytes": job.size_bytes if sent.digest is not None else 0,
     }

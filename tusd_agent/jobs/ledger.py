@@ -156,7 +156,7 @@ class Ledger:
                     )
                     rewrite_fingerprint(connection, back, found.fingerprint)
                 elif verdict in (Verdict.NEW, Verdict.DOUBT):
-                    _, stopped = insert(connection, found, now)
+                    _, stopped = insert(connection, found, now, now)
                     revoked += [job.id for job in stopped]
                 else:
                     continue

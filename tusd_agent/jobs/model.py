@@ -131,6 +131,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Sent:
+    """What was sent: the file's fingerprint when the last byte of it was read, and the SHA-256 if one was taken."""
+
+    fingerprint: Fingerprint
+    digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
 class Lane:
     """Jobs that compete with each other: those of one folder for one endpoint."""
 

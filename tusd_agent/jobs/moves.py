@@ -42,12 +42,13 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
     return replace(job, state=state, **changes)
 
 
-def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: Fingerprint) -> None:
-    """Notes the ctime (and inode) that the same content has now."""
+def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: Fingerprint) -> Job:
+    """Notes the ctime (and inode) that the same content has now; returns the job with it."""
     connection.execute(
         "UPDATE jobs SET ctime_ns = ?, inode = ? WHERE id = ?",
         (fingerprint.ctime_ns, fingerprint.inode, job.id),
     )
+    return replace(job, fingerprint=fingerprint)
 
 
 def jobs_at(connection: sqlite3.Connection, found: Found) -> list[Job]:
@@ -60,7 +61,7 @@ def jobs_at(connection: sqlite3.Connection, found: Found) -> list[Job]:
     return [job_of(row) for row in rows]
 
 
-def insert(connection: sqlite3.Connection, found: Found, now: float) -> tuple[int, list[Job]]:
+def insert(connection: sqlite3.Connection, found: Found, now: float, not_before: float) -> tuple[int, list[Job]]:
     """A new pending job for this content; the older ones of its path that wait, send or failed are superseded.
 
     Returns the new job's id and the superseded jobs that a worker was sending.
@@ -94,7 +95,7 @@ def insert(connection: sqlite3.Connection, found: Found, now: float) -> tuple[in
             fingerprint.mtime_ns,
             fingerprint.ctime_ns,
             fingerprint.inode,
-            now,
+            not_before,
             now,
         ),
     )
