@@ -62,6 +62,16 @@ class Claims:
                     ready[Lane(folder, endpoint)] = first
         return ready
 
+    def next_ready_at(self, lane: Lane, now: float) -> float | None:
+        """When the next job of the lane becomes ready that is not so now."""
+        with self._database.reading() as connection:
+            (at,) = connection.execute(
+                "SELECT MIN(not_before) FROM jobs WHERE folder_id = (SELECT id FROM folders WHERE path = ?) "
+                "AND endpoint = ? AND state IN ('pending', 'delivered') AND not_before > ?",
+                (lane.folder, lane.endpoint, now),
+            ).fetchone()
+        return None if at is None else float(at)
+
     def claim(self, lane: Lane, now: float) -> Job | None:
         """The job of the lane that has been ready longest, now ours; `None` when none is ready.
 
@@ -127,9 +137,14 @@ class Claims:
                 restarts=0 if advanced else job.restarts,
             )
 
-    def interrupt(self, job: Job, *, error: str | None = None) -> Job:
-        """A stop was asked for, or the whole endpoint is out of reach: as if it had not been claimed."""
-        changes = {} if error is None else {"last_error": error}
+    def interrupt(self, job: Job, *, not_before: float | None = None, error: str | None = None) -> Job:
+        """A stop was asked for, or the whole endpoint is out of reach (`error`): as if it had not been claimed.
+
+        With `not_before` it goes behind those that have been ready since before that.
+        """
+        changes: dict[str, Any] = {"not_before": not_before} if not_before is not None else {}
+        if error is not None:
+            changes["last_error"] = error
         with self._database.transaction(durable=True) as connection:
             return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0), **changes)
 
@@ -210,6 +225,12 @@ class Claims:
                 (now,),
             ).fetchone()
         return Leftover(*row) if row else None
+
+    def next_leftover_at(self) -> float | None:
+        """When the next leftover is to be looked at; `None`: there is none."""
+        with self._database.reading() as connection:
+            (at,) = connection.execute("SELECT MIN(not_before) FROM leftovers").fetchone()
+        return None if at is None else float(at)
 
     def settle_leftover(self, leftover: Leftover, retry_at: float | None) -> None:
         """The leftover is gone (`None`), or is to be tried again at `retry_at`."""

@@ -20,6 +20,12 @@ def aside_uuid(name: bytes) -> UUID | None:
         return None
 
 
+def shown(raw: bytes) -> str:
+    """A path or name fit for a log line or a terminal: bytes that are no UTF-8, and control characters, escaped."""
+    text = raw.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The identity of a file's content, as far as ``stat(2)`` tells it.

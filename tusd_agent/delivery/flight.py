@@ -1,0 +1,55 @@
+"""A job in a worker's hands: its live figures, and the flag that takes it away from the worker."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ..jobs.model import Job
+
+RATE_WINDOW_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class FlightFigures:
+    """One job in flight, at one moment. `rate_bytes_per_second` is over the last few seconds."""
+
+    job: Job
+    phase: str
+    offset_bytes: int
+    rate_bytes_per_second: float
+    started_at: float
+
+
+class Flight:
+    """Written by one worker, read by whoever asks for the status; `stop` may be set by anybody."""
+
+    def __init__(self, job: Job, started_at: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self.job = job
+        self.stop = threading.Event()
+        self.phase = "starting"
+        self._started_at = started_at
+        self._monotonic = monotonic
+        self.claimed_offset_bytes = self._offset_bytes = job.offset_bytes
+        self._marks: deque[tuple[float, int]] = deque()
+
+    def at(self, offset_bytes: int) -> None:
+        """So many bytes of the content have been handed to the network, those of earlier attempts included."""
+        now = self._monotonic()
+        if offset_bytes < self._offset_bytes:
+            self._marks.clear()  # the server has less than was sent: a rate over that step would be a lie
+        self._offset_bytes = offset_bytes
+        if not self._marks or now - self._marks[-1][0] >= 0.1:
+            self._marks.append((now, offset_bytes))
+        while len(self._marks) > 2 and now - self._marks[0][0] > RATE_WINDOW_SECONDS:
+            self._marks.popleft()
+
+    def figures(self) -> FlightFigures:
+        """The figures now."""
+        marks = list(self._marks)
+        rate = 0.0
+        if marks:
+            elapsed = self._monotonic() - marks[0][0]
+            rate = (self._offset_bytes - marks[0][1]) / elapsed if elapsed > 0 else 0.0
+        return FlightFigures(self.job, self.phase, self._offset_bytes, max(rate, 0.0), self._started_at)

@@ -1,0 +1,100 @@
+"""What a failure means for the job: the one judge. `tus` knows the protocol, this file knows jobs."""
+
+import errno
+import random
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ..jobs.states import FINISHED_WITH_SERVER_ERROR
+from ..tus import errors
+
+FIRST_BACKOFF_SECONDS = 5.0
+LONGEST_BACKOFF_SECONDS = 3600.0
+LONGEST_LOCAL_BACKOFF_SECONDS = 300.0
+"""What is wrong with a file here (its permissions, say) is mended by a person nearby: look again soon."""
+
+
+class Decision(StrEnum):
+    """What to do with the job."""
+
+    DEFER = "defer"
+    RESTART = "restart"
+    FAIL = "fail"
+    INTERRUPT = "interrupt"
+
+
+class Blame(StrEnum):
+    """Whether the endpoint's breaker has to know."""
+
+    NOBODY = "nobody"
+    ENDPOINT = "endpoint"
+    ENDPOINT_AT_ONCE = "endpoint at once"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The decision, who is to blame, the words for the row, and how long to wait.
+
+    `asked_seconds` is what the server itself asked for (Retry-After): it holds for the whole endpoint.
+    """
+
+    decision: Decision
+    blame: Blame
+    words: str
+    reason: str
+    wait_seconds: float = 0.0
+    asked_seconds: float = 0.0
+
+
+def backoff_seconds(attempts: int, rng: random.Random, longest_seconds: float = LONGEST_BACKOFF_SECONDS) -> float:
+    """How long the n-th attempt in a row without progress waits: full jitter over a doubling ceiling.
+
+    At least a tenth of the ceiling, so that a failure never spins.
+    """
+    ceiling = min(longest_seconds, FIRST_BACKOFF_SECONDS * 2 ** min(max(attempts - 1, 0), 20))
+    return rng.uniform(ceiling / 10, ceiling)
+
+
+def judge(error: BaseException, attempts: int, rng: random.Random) -> Judgement:
+    """What `error`, which ended the job's `attempts`-th attempt in a row without progress, means for it."""
+    words = str(error) or type(error).__name__
+    wait = backoff_seconds(attempts, rng)
+    match error:
+        case errors.UploadCancelled():
+            return Judgement(Decision.INTERRUPT, Blame.NOBODY, words, "interrupted")
+        case errors.AuthRequired(status=401 | 407 | None):  # None: the credentials could not be read here
+            return Judgement(Decision.DEFER, Blame.ENDPOINT_AT_ONCE, words, "auth", wait)
+        case errors.AuthRequired():
+            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "forbidden", wait)
+        case errors.NotATusServer():
+            return Judgement(Decision.DEFER, Blame.ENDPOINT_AT_ONCE, words, "no tus server", wait)
+        case errors.FinishedWithServerError():
+            return Judgement(Decision.FAIL, Blame.NOBODY, words, FINISHED_WITH_SERVER_ERROR)
+        case errors.UploadGone():
+            return Judgement(Decision.RESTART, Blame.NOBODY, words, "the server lost the upload", wait)
+        case errors.UploadRefused() | errors.InvalidMetadata():
+            return Judgement(Decision.FAIL, Blame.NOBODY, words, "refused")
+        case errors.UploadInterrupted():
+            asked = error.retry_after_seconds or 0.0
+            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "out of reach", max(asked, wait), asked)
+        case errors.TUSUploadError():
+            return Judgement(Decision.DEFER, Blame.NOBODY, words, "protocol", wait)
+        case OSError():
+            local = backoff_seconds(attempts, rng, LONGEST_LOCAL_BACKOFF_SECONDS)
+            return Judgement(Decision.DEFER, Blame.NOBODY, _local_words(error), "file", local)
+        case _:
+            return Judgement(Decision.DEFER, Blame.NOBODY, f"internal error: {words}", "internal", wait)
+
+
+def _local_words(error: OSError) -> str:
+    hints = {
+        errno.EACCES: "give the agent's user the right to read it",
+        errno.EPERM: "give the agent's user the right to do so",
+        errno.ENOSPC: "make room on that file system",
+        errno.EROFS: "that file system is read-only",
+        errno.EIO: "look at that disk",
+    }
+    hint = hints.get(error.errno or 0)
+    what = error.strerror or str(error)
+    where = f" {error.filename!r}" if error.filename else ""
+    return f"{what}{where}" + (f": {hint}" if hint else "")

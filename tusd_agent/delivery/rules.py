@@ -1,0 +1,55 @@
+"""What the settings ask of delivery, in its own words; the composition root translates the one into the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import urlsplit
+
+from ..tus import TUSClient
+
+AfterUpload = Literal["keep", "delete", "move"]
+DeleteProof = Literal["head", "answer"]
+MetadataValue = str | bytes | int | float | bool
+
+
+@dataclass(frozen=True, slots=True)
+class FolderRules:
+    """What becomes of the files of one watched folder.
+
+    A file that changed while it was sent is tried again once it had `settle_seconds` of rest.
+    """
+
+    path: str
+    after_upload: AfterUpload = "keep"
+    move_to: str | None = None
+    priority: int = 0
+    settle_seconds: float = 2.0
+    metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointRules:
+    """How files reach one endpoint: the client that speaks to it, and what may be asked of it.
+
+    `max_concurrent` uploads at a time (0: as many as there are workers), `rate_bytes_per_second` for all of them
+    together (0: no limit).
+    """
+
+    name: str
+    url: str
+    client: TUSClient
+    digest: bool = True
+    delete_proof: DeleteProof = "head"
+    max_concurrent: int = 0
+    rate_bytes_per_second: float = 0.0
+    allow_other_origin: bool = False
+
+    def owns(self, upload_url: str) -> bool:
+        """Whether an upload URL kept from an earlier attempt still belongs to this endpoint (same origin)."""
+        return self.allow_other_origin or _origin(upload_url) == _origin(self.url)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    default = {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or default

@@ -1,0 +1,192 @@
+"""One claim's upload: from the open file to the server's word that it has everything."""
+
+import mimetypes
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from .. import beneath
+from ..jobs.claims import Claims
+from ..jobs.model import Found, Job, Sent
+from ..jobs.moves import StaleClaim
+from ..tus.errors import SourceChanged, TUSUploadError
+from .flight import Flight
+from .ratelimit import TokenBucket
+from .rules import EndpointRules, FolderRules, MetadataValue
+from .source import JobSource
+
+PROGRESS_SECONDS = 1.0
+"""How often the offset is noted in the row: a hint, so that more often would be wasted."""
+
+
+class FileChanged(Exception):
+    """The path holds other content than the job is about; `found` is that content."""
+
+    def __init__(self, found: Found, why: str) -> None:
+        super().__init__(why)
+        self.found = found
+
+
+class FileVanished(Exception):
+    """There is no such file (any more), though its watched folder is there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """The server has it all. `changed`: the file here has moved on since its last byte was read."""
+
+    job: Job
+    sent: Sent
+    changed: bool
+
+
+class Uploader:
+    """Uploads what workers claimed. One for all workers; keeps nothing between calls."""
+
+    def __init__(
+        self,
+        claims: Claims,
+        *,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._claims = claims
+        self._clock = clock
+        self._monotonic = monotonic
+
+    def upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> Uploaded:
+        """Sends the flight's job, from where the server stands.
+
+        Raises `FileVanished`, `FileChanged`, `StaleClaim` (the job was taken away; an upload just made is queued for
+        termination), `TUSUploadError` and its tree, `OSError`.
+        """
+        job = flight.job
+        descriptor = open_file(job)
+        try:
+            source = JobSource(
+                descriptor,
+                digest=endpoint.digest,
+                stop=flight.stop,
+                expected=(job.digest_bytes, job.digest) if job.digest is not None and job.upload_url else None,
+            )
+            if not source.fingerprint.same_identity(job.fingerprint):
+                raise FileChanged(Found(job.place, source.fingerprint, job.endpoint), "it changed before it was sent")
+            flight.job = job = self._check_url(job, endpoint, source)
+            try:
+                self._send(flight, endpoint, rules, bucket, source)
+            except SourceChanged as error:
+                raise FileChanged(self._present(job, descriptor), str(error)) from error
+            digest = source.whole_digest() if job.size_bytes == 0 or endpoint.digest else None
+            sent = Sent(source.fingerprint, digest)
+            now = self._present(job, descriptor).fingerprint
+            return Uploaded(flight.job, sent, changed=not now.same_identity(sent.fingerprint))
+        finally:
+            os.close(descriptor)
+
+    def _check_url(self, job: Job, endpoint: EndpointRules, source: JobSource) -> Job:
+        """Drops an upload URL that the endpoint no longer owns, or that may be of another content.
+
+        Where only ctime moved since an earlier attempt, the digest of that attempt's bytes decides while they are read
+        again; without one nothing can, and the upload begins anew.
+        """
+        if job.upload_url is None:
+            return job
+        in_doubt = source.fingerprint.ctime_ns != job.fingerprint.ctime_ns and job.digest is None
+        if endpoint.owns(job.upload_url) and not (in_doubt and job.offset_bytes > 0):
+            return job
+        return self._claims.forget_url(job)
+
+    def _send(
+        self,
+        flight: Flight,
+        endpoint: EndpointRules,
+        rules: FolderRules,
+        bucket: TokenBucket,
+        source: JobSource,
+    ) -> None:
+        job = flight.job
+        noted_at = self._monotonic()
+        flight.phase = "uploading"
+
+        def created(upload_url: str) -> None:
+            try:
+                flight.job = self._claims.created(flight.job, upload_url)
+            except StaleClaim:
+                self._claims.abandon(job.endpoint, upload_url, self._clock())
+                raise
+
+        def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
+            nonlocal noted_at
+            flight.at(sent_bytes)
+            now = self._monotonic()
+            if now - noted_at >= PROGRESS_SECONDS:
+                noted_at = now
+                self._note(flight, source, acknowledged_bytes)
+
+        try:
+            endpoint.client.send(
+                source,
+                metadata=metadata_of(job, rules),
+                upload_url=job.upload_url,
+                on_created=created,
+                on_progress=progress,
+                cancel=flight.stop,
+                max_restarts=0,
+                throttle=lambda size_bytes: bucket.take(size_bytes, flight.stop),
+            )
+        except (TUSUploadError, OSError) as error:
+            if not isinstance(error, SourceChanged) and flight.job.upload_url is not None:
+                self._note(flight, source, error.offset if isinstance(error, TUSUploadError) else None)
+            raise
+
+    def _note(self, flight: Flight, source: JobSource, acknowledged_bytes: int | None) -> None:
+        """Keeps how far it has come: with a digest, the prefix that it covers; without, what the server has."""
+        covered, digest = source.prefix_digest()
+        offset = covered if digest is not None else acknowledged_bytes
+        if offset is not None and offset > 0:
+            flight.job = self._claims.progress(flight.job, offset, digest)
+
+    def _present(self, job: Job, descriptor: int) -> Found:
+        """What the path holds now; the open file's own state where it was renamed or removed meanwhile."""
+        try:
+            found = beneath.status(job.place.folder, job.place.directory, job.place.name)
+        except OSError:
+            found = os.fstat(descriptor)
+        return Found(job.place, type(job.fingerprint).of(found), job.endpoint)
+
+
+def open_file(job: Job) -> int:
+    """Opens the job's file below its folder; the descriptor is the caller's.
+
+    Raises `FileVanished` when it (or a directory on the way) is gone while the watched folder itself is there, and
+    when something that is no regular file took its place; `OSError` for all else.
+    """
+    place = job.place
+    try:
+        return beneath.open_regular(place.folder, place.directory, place.name)
+    except beneath.NotRegular as error:
+        raise FileVanished("what lies at its path now is no regular file") from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        with beneath.directory(place.folder, b""):
+            pass  # raises the folder's own error where the whole folder is out of reach: then nothing vanished
+        raise FileVanished("the file is gone") from error
+
+
+def metadata_of(job: Job, rules: FolderRules) -> dict[str, MetadataValue]:
+    """What the server is told of a file, by the names that tusd's and Uppy's users know.
+
+    The folder's own metadata goes over it, all but `job`. Names are the exact bytes of the file system.
+    """
+    name = job.place.name
+    guessed, _ = mimetypes.guess_type(os.fsdecode(name), strict=False)
+    modified = datetime.fromtimestamp(job.fingerprint.mtime_ns / 1e9, UTC)
+    return {
+        "filename": name,
+        "filetype": guessed or "application/octet-stream",
+        "relativePath": job.place.relative,
+        "mtime": modified.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        **rules.metadata,
+        "job": str(job.uuid),
+    }

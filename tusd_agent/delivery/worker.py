@@ -1,0 +1,175 @@
+"""What a worker does with one claimed job, from the claim to the row's next state."""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from ..jobs.claims import Claims
+from ..jobs.model import Job, shown
+from ..jobs.moves import StaleClaim
+from ..jobs.states import State
+from ..tus.errors import TUSUploadError, UploadCancelled
+from .disposal import NotAtRest, NotProven, dispose, prove
+from .flight import Flight
+from .policy import Blame, Decision, Judgement, backoff_seconds, judge
+from .ratelimit import Stoppable, TokenBucket
+from .rules import EndpointRules, FolderRules
+from .uploader import FileChanged, FileVanished, Uploader
+
+log = logging.getLogger("tusd_agent.delivery")
+
+LONGEST_DISPOSAL_BACKOFF_SECONDS = 300.0
+
+
+class Endpoints(Protocol):
+    """What the worker tells of the endpoint it spoke to; the pool listens."""
+
+    def answered(self, endpoint: str) -> None:
+        """The endpoint did as it should."""
+
+    def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
+        """The endpoint is to blame; returns whether its breaker is open now."""
+
+
+class Worker:
+    """Carries out claimed jobs. One for all threads of the pool; what belongs to a job is in its `Flight`.
+
+    `note(path)` tells the intake of a path whose content has to be looked at (again).
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        uploader: Uploader,
+        note: Callable[[bytes], None],
+        endpoints: Endpoints,
+        *,
+        clock: Callable[[], float] = time.time,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._claims = claims
+        self._uploader = uploader
+        self._note = note
+        self._endpoints = endpoints
+        self._clock = clock
+        self._rng = rng or random.Random()
+
+    def carry(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> None:
+        """Uploads or disposes of the flight's job and moves its row. Raises only what the database raises."""
+        try:
+            if flight.job.state is State.DISPOSING:
+                self._dispose(flight, endpoint, rules)
+            else:
+                self._upload(flight, endpoint, rules, bucket)
+        except StaleClaim as stale:
+            log.info("job %d (%s): dropped, %s", flight.job.id, shown(flight.job.place.path), stale)
+
+    def _upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> None:
+        job = flight.job
+        try:
+            uploaded = self._uploader.upload(flight, endpoint, rules, bucket)
+        except FileVanished as gone:
+            self._claims.vanish(flight.job, self._clock())
+            log.info("job %d (%s): %s", job.id, shown(job.place.path), gone)
+            return
+        except FileChanged as changed:
+            now = self._clock()
+            made = self._claims.replace(flight.job, changed.found, now, now + rules.settle_seconds)
+            log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
+            return
+        except StaleClaim:
+            raise
+        except (TUSUploadError, OSError) as error:
+            self._judged(flight, endpoint, error)
+            return
+        except Exception as error:
+            log.exception("job %d (%s): an error of the program itself", job.id, shown(job.place.path))
+            self._judged(flight, endpoint, error)
+            return
+        self._endpoints.answered(endpoint.name)
+        log.info("job %d (%s): arrived at %s, %d bytes", job.id, shown(job.place.path), endpoint.name, job.size_bytes)
+        if rules.after_upload == "keep":
+            self._claims.finish(uploaded.job, self._clock(), sent=uploaded.sent)
+            if uploaded.changed:
+                self._note(job.place.path)
+        else:
+            flight.job = self._claims.deliver(uploaded.job, self._clock(), uploaded.sent)
+            self._dispose(flight, endpoint, rules)
+
+    def _judged(self, flight: Flight, endpoint: EndpointRules, error: Exception) -> None:
+        job = flight.job
+        advanced = isinstance(error, TUSUploadError) and (error.offset or 0) > flight.claimed_offset_bytes
+        judgement = judge(error, 1 if advanced else job.attempts, self._rng)
+        now = self._clock()
+        blamed = judgement.blame is not Blame.NOBODY
+        if blamed and self._endpoints.blame(endpoint.name, job, judgement):
+            # While the breaker is open it decides when to try, and waiting for it burns no attempts.
+            self._claims.interrupt(job, not_before=now, error=judgement.words)
+            return
+        match judgement.decision:
+            case Decision.INTERRUPT:
+                self._claims.interrupt(job)
+            case Decision.FAIL:
+                self._claims.fail(job, judgement.words, now, judgement.reason)
+                log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), judgement.words)
+            case Decision.RESTART:
+                self._claims.restart(job, now + judgement.wait_seconds, judgement.words)
+                log.warning("job %d (%s): begins anew: %s", job.id, shown(job.place.path), judgement.words)
+            case Decision.DEFER:
+                self._claims.defer(job, now + judgement.wait_seconds, judgement.words, advanced=advanced)
+                log.warning(
+                    "job %d (%s): deferred for %.0f s: %s",
+                    job.id, shown(job.place.path), judgement.wait_seconds, judgement.words,
+                )  # fmt: skip
+
+    def _dispose(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
+        job = flight.job
+        if rules.after_upload == "keep":  # the settings no longer ask for more
+            self._claims.finish(job, self._clock(), "kept: the folder's after_upload is keep now")
+            return
+        flight.phase = "disposing"
+        try:
+            if job.upload_url is not None and not endpoint.owns(job.upload_url):
+                raise NotProven("its upload URL belongs to another server than the endpoint's url")
+            prove(endpoint.client, job, endpoint.delete_proof, flight.stop)
+            disposed = dispose(job, rules, flight.stop)
+        except UploadCancelled:
+            self._claims.interrupt(job)
+            return
+        except (NotProven, NotAtRest, TUSUploadError, OSError) as error:
+            wait = backoff_seconds(job.attempts, self._rng, LONGEST_DISPOSAL_BACKOFF_SECONDS)
+            words = f"it has arrived, but can't be disposed of: {error}"
+            self._claims.defer(job, self._clock() + wait, words)
+            log.warning("job %d (%s): %s; tried again in %.0f s", job.id, shown(job.place.path), words, wait)
+            return
+        self._claims.finish(job, self._clock(), disposed.words)
+        log.info("job %d (%s): %s", job.id, shown(job.place.path), disposed.words)
+        if disposed.newer_content:
+            self._note(job.place.path)
+
+
+def terminate(
+    claims: Claims, endpoints: Mapping[str, EndpointRules], now: float, rng: random.Random, stop: Stoppable
+) -> bool:
+    """Terminates one upload that has lost its job, on its server; returns whether there was one to look at.
+
+    Best effort: what the server does not offer, or refuses, is left to the server's own expiry.
+    """
+    leftover = claims.leftover(now)
+    if leftover is None:
+        return False
+    endpoint = endpoints.get(leftover.endpoint)
+    retry_at: float | None = None
+    if endpoint is not None and endpoint.owns(leftover.upload_url):
+        try:
+            endpoint.client.delete_upload(leftover.upload_url, cancel=stop)
+        except UploadCancelled:
+            return True
+        except (TUSUploadError, OSError) as error:
+            if getattr(error, "retryable", True) and leftover.attempts < 10:
+                retry_at = now + backoff_seconds(leftover.attempts + 1, rng)
+            log.info("an unfinished upload could not be terminated: %s", error)
+    claims.settle_leftover(leftover, retry_at)
+    return True
