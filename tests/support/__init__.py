@@ -1,0 +1,1 @@
+"""What the tests share: files with known content, a network that can be broken, a running agent."""
