@@ -1,0 +1,123 @@
+"""``tusd-agent check-config``: what the configuration says, or everything that is wrong with it."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from ..config import ConfigError, EndpointSettings, Problem, Settings, WatchSettings, load, printable
+
+# EX_CONFIG of sysexits.h; the unit does not restart after it.
+EXIT_BAD_CONFIG = 78
+_WIDTH = 14
+
+
+@click.command("check-config")
+@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def check_config_command(config: Path | None, as_json: bool) -> None:
+    """Check the configuration and print what holds; exit 78 when it can't be used."""
+    try:
+        settings = load(config, os.environ)
+    except ConfigError as error:
+        if as_json:
+            click.echo(json.dumps({"ok": False, "problems": [_as_json(one) for one in error.problems]}, indent=2))
+        click.echo(str(error), err=True)
+        raise SystemExit(EXIT_BAD_CONFIG) from None
+    if as_json:
+        click.echo(json.dumps(_settings_as_json(settings), indent=2))
+    else:
+        click.echo("\n".join(_lines(settings)))
+
+
+def _as_json(problem: Problem) -> dict[str, str | None]:
+    return {
+        "file": None if problem.file is None else printable(str(problem.file)),
+        "variable": problem.variable,
+        "key": problem.key,
+        "wrong": problem.wrong,
+        "found": problem.found,
+        "allowed": problem.allowed,
+        "hint": problem.hint,
+    }
+
+
+def _settings_as_json(settings: Settings) -> dict[str, object]:
+    return {
+        "ok": True,
+        "file": None if settings.file is None else printable(str(settings.file)),
+        "variables": list(settings.variables),
+        "settings": settings.model_dump(mode="json"),
+        "warnings": settings.warnings(),
+    }
+
+
+def _lines(settings: Settings) -> Iterator[str]:
+    agent = settings.agent
+    yield _line("configuration", "none, defaults only" if settings.file is None else str(settings.file))
+    for name in settings.variables:
+        yield _line("environment", name)
+    yield _line("state", str(agent.state_dir))
+    group = f", group {agent.socket_group}" if agent.socket_group else ""
+    yield _line("socket", f"{agent.socket}{group}")
+    yield _line("workers", str(agent.workers))
+    yield _line("rescan", f"every {agent.rescan_interval_seconds:g} s")
+    yield _line("log", f"{agent.log_level}, as {agent.log_format}")
+    for name, endpoint in settings.endpoint.items():
+        yield ""
+        yield _line("endpoint", name)
+        yield from ("  " + line for line in _endpoint_lines(endpoint))
+    for index, watch in enumerate(settings.watch):
+        yield ""
+        yield _line(f"watch[{index}]", str(watch.path))
+        yield from ("  " + line for line in _watch_lines(watch))
+    for number, warning in enumerate(settings.warnings()):
+        yield from [""] if number == 0 else []
+        yield _line("warning", warning)
+    yield ""
+    yield "The configuration is good."
+
+
+def _endpoint_lines(endpoint: EndpointSettings) -> Iterator[str]:
+    yield _line("url", endpoint.url)
+    for name in endpoint.headers:
+        yield _line("header", f"{name}: ******")
+    if endpoint.bearer_token_file is not None:
+        yield _line("token", f"file {endpoint.bearer_token_file}, read for each request")
+    if endpoint.bearer_token_env is not None:
+        yield _line("token", f"environment variable {endpoint.bearer_token_env}")
+    yield _line("chunks", f"{endpoint.chunk_size} bytes" if endpoint.chunk_size else "none, one streaming PATCH")
+    yield _line("digest", "SHA-256" if endpoint.digest else "none")
+    yield _line("timeout", f"{endpoint.timeout_seconds:g} s, connect {endpoint.connect_timeout_seconds:g} s")
+    yield _line("rate limit", f"{endpoint.rate_limit} bytes/s" if endpoint.rate_limit else "none")
+    yield _line("at most", f"{endpoint.max_concurrent} at once" if endpoint.max_concurrent else "all workers")
+    for title, path in (
+        ("CA", endpoint.ca_file),
+        ("client cert", endpoint.client_cert),
+        ("client key", endpoint.client_key),
+    ):
+        if path is not None:
+            yield _line(title, str(path))
+    yield _line("other origins", "allowed" if endpoint.allow_other_origin else "refused")
+    yield _line("delete proof", endpoint.delete_proof)
+
+
+def _watch_lines(watch: WatchSettings) -> Iterator[str]:
+    yield _line("endpoint", watch.endpoint)
+    yield _line("subfolders", "yes" if watch.recursive else "no")
+    yield _line("settles after", f"{watch.settle_seconds:g} s")
+    yield _line("renamed files", "are the same" if watch.renamed == "same" else "are new")
+    for title, patterns in (("include", watch.include), ("exclude", watch.exclude)):
+        if patterns:
+            yield _line(title, "  ".join(patterns))
+    moves = watch.after_upload == "move"
+    yield _line("after upload", f"move to {watch.move_to}" if moves else watch.after_upload)
+    yield _line("priority", str(watch.priority))
+    if watch.metadata:
+        yield _line("metadata", ", ".join(f"{key}={value}" for key, value in watch.metadata.items()))
+
+
+def _line(title: str, value: str) -> str:
+    return f"{title:<{_WIDTH}} {printable(value)}"
