@@ -1,0 +1,249 @@
+"""A tus server that misbehaves on demand, over raw sockets, as servers, proxies and networks have been seen to.
+
+Without a fault it is a plain, correct tus 1.0 server in memory. `fail(method, Fault(…), …)` queues faults, one for each
+coming request of that method.
+"""
+
+import socket
+import ssl
+import struct
+import threading
+from collections import defaultdict, deque
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+REASON = "Whatever"
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens instead of the right thing.
+
+    `read`: bytes of the body to read (None: all); `keep`: bytes of those to store (None: all). `status`: the answer's
+    (None: the right one); `text`: its body; `headers`: set, or with None removed. `drop`: no answer, the connection is
+    closed; `reset`: closed with RST, after the answer if there is one. `interim`: 1xx answers before the final one.
+    `raw`: sent instead of any answer. `forget`: the upload is removed first. `stall`: wait for the server's `release`
+    before answering. `linger`: after the answer the connection stays open, the rest of the body unread.
+    """
+
+    status: int | None = None
+    text: str = ""
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    read: int | None = None
+    keep: int | None = None
+    drop: bool = False
+    reset: bool = False
+    interim: tuple[int, ...] = ()
+    raw: bytes | None = None
+    forget: bool = False
+    stall: bool = False
+    linger: bool = False
+
+
+FINE = Fault()
+
+
+@dataclass
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    connection: int
+    target: str
+
+    @property
+    def length(self) -> int:
+        return int(self.headers.get("content-length", "0"))
+
+
+@dataclass
+class Stored:
+    length: int
+    metadata: str | None
+    data: bytearray = field(default_factory=bytearray)
+
+
+class FaultServer:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self.requests: list[Request] = []
+        self.uploads: dict[str, Stored] = {}
+        self.release = threading.Event()
+        self.arrived = threading.Condition()
+        self.extensions = "creation,termination"
+        self.max_size: int | None = None
+        self.location = "{url}"
+        self.check_token: str | None = None
+        self._tls = tls
+        self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._connections: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._closing = False
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    @property
+    def origin(self) -> str:
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.origin}/files/"
+
+    def fail(self, method: str, *faults: Fault) -> None:
+        self._faults[method].extend(faults)
+
+    def methods(self) -> str:
+        return " ".join(request.method for request in self.requests)
+
+    def of(self, method: str) -> list[Request]:
+        return [request for request in self.requests if request.method == method]
+
+    def wait_for(self, method: str, count: int = 1, timeout_seconds: float = 10.0) -> None:
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: len(self.of(method)) >= count, timeout_seconds), self.methods()
+
+    def only(self) -> Stored:
+        assert len(self.uploads) == 1
+        return next(iter(self.uploads.values()))
+
+    def add(self, length: int, data: bytes = b"", metadata: str | None = None) -> str:
+        path = f"/files/upload-{len(self.uploads)}"
+        self.uploads[path] = Stored(length, metadata, bytearray(data))
+        return f"{self.origin}{path}"
+
+    def __enter__(self) -> Self:
+        self._start(self._accept)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self.release.set()
+        for sock in [self._listener, *self._connections]:
+            _shut(sock)
+            sock.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _start(self, run: Any, *arguments: Any) -> None:
+        thread = threading.Thread(target=run, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            self._connections.append(sock)
+            self._start(self._serve, sock, len(self._connections))
+
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        try:
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True)
+                self._connections.append(sock)
+            with sock.makefile("rb") as reader:
+                while self._serve_one(sock, reader, number):
+                    pass
+        except (OSError, ValueError):
+            pass
+        finally:
+            _shut(sock)
+            sock.close()
+
+    def _serve_one(self, sock: socket.socket, reader: Any, number: int) -> bool:
+        line = reader.readline().decode("latin-1").split()
+        if len(line) != 3:
+            return False
+        headers: dict[str, str] = {}
+        while (field_line := reader.readline().decode("latin-1").strip()) != "":
+            name, _, value = field_line.partition(":")
+            headers[name.lower()] = value.strip()
+        # A client of a proxy sends the whole URL (RFC 9112, 3.2.2).
+        path = line[1] if line[1].startswith("/") else "/" + line[1].split("/", 3)[3]
+        request = Request(line[0], path, headers, number, line[1])
+        queue = self._faults[request.method]
+        fault = queue.popleft() if queue else FINE
+        with self.arrived:
+            self.requests.append(request)
+            self.arrived.notify_all()
+        return self._answer(sock, reader, request, fault)
+
+    def _answer(self, sock: socket.socket, reader: Any, request: Request, fault: Fault) -> bool:
+        if fault.forget:
+            self.uploads.pop(request.path, None)
+        wanted = request.length if fault.read is None else min(fault.read, request.length)
+        body = reader.read(wanted)
+        status, answer = self._right_answer(request, body if fault.keep is None else body[: fault.keep], fault)
+        if fault.status is not None:
+            status = fault.status
+        if fault.stall:
+            self.release.wait(20)
+        answer.update({name: value for name, value in fault.headers.items() if value is not None})
+        for name in [name for name, value in fault.headers.items() if value is None]:
+            answer.pop(name, None)
+        if fault.raw is not None:
+            sock.sendall(fault.raw)
+            return False
+        if not fault.drop:
+            for code in fault.interim:
+                sock.sendall(f"HTTP/1.1 {code} {REASON}\r\nLocation: /wrong\r\nUpload-Offset: 0\r\n\r\n".encode())
+            text = fault.text.encode()
+            if status != 204 and request.method != "HEAD":
+                answer.setdefault("Content-Length", str(len(text)))
+            head = "".join(f"{name}: {value}\r\n" for name, value in answer.items())
+            sock.sendall(f"HTTP/1.1 {status} {REASON}\r\n{head}\r\n".encode("latin-1"))
+            if request.method != "HEAD":
+                sock.sendall(text)
+        if fault.linger:
+            self.release.wait(20)
+        if fault.reset:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            sock.close()
+        return not (fault.drop or fault.reset or fault.linger or wanted < request.length)
+
+    def _right_answer(self, request: Request, body: bytes, fault: Fault) -> tuple[int, dict[str, str]]:
+        headers = {"Tus-Resumable": "1.0.0"}
+        token = self.check_token
+        if token is not None and request.headers.get("authorization") != token:
+            return 401, headers
+        if request.method == "OPTIONS":
+            headers |= {"Tus-Version": "1.0.0", "Tus-Extension": self.extensions}
+            if self.max_size is not None:
+                headers["Tus-Max-Size"] = str(self.max_size)
+            return 204, headers
+        if request.method == "POST":
+            url = self.add(int(request.headers["upload-length"]), metadata=request.headers.get("upload-metadata"))
+            path = url.removeprefix(self.origin)
+            location = self.location.format(url=url, path=path, name=path.rpartition("/")[2], port=self.port)
+            return 201, headers | {"Location": location}
+        stored = self.uploads.get(request.path)
+        if stored is None:
+            return 404, headers
+        if request.method == "DELETE":
+            del self.uploads[request.path]
+            return 204, headers
+        if request.method == "PATCH":
+            if int(request.headers["upload-offset"]) != len(stored.data):
+                return 409, headers
+            if fault.status is None or fault.keep is not None:
+                stored.data += body
+            return 204, headers | {"Upload-Offset": str(len(stored.data))}
+        headers |= {"Upload-Offset": str(len(stored.data)), "Upload-Length": str(stored.length)}
+        if stored.metadata is not None:
+            headers["Upload-Metadata"] = stored.metadata
+        return 200, headers
+
+
+def _shut(sock: socket.socket) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,70 @@
+"""A tus 1.0 client library: usable alone, knows HTTP and tus, nothing of folders, jobs or daemons.
+
+::
+
+    with TUSClient("https://files.example.org/files/", headers={"Authorization": lambda: token()}) as client:
+        result = client.upload("run-0042.h5", metadata={"site": "lab-7"})
+
+One module per chapter: `creation`, `core`, `termination`, `discovery` and `metadata` are the protocol, `upload` the one
+loop, `retry` what failures mean; `transport`, `wire`, `patience` and `locations` the HTTP beneath.
+"""
+
+from .client import TUSClient
+from .discovery import ServerInfo
+from .errors import (
+    AuthRequired,
+    DeadlineExceeded,
+    FinishedWithServerError,
+    InvalidMetadata,
+    InvalidURL,
+    NotATusServer,
+    ProtocolViolation,
+    ServerBusy,
+    SourceChanged,
+    SourceUnavailable,
+    TUSUploadError,
+    UntrustedServer,
+    UploadCancelled,
+    UploadGone,
+    UploadInterrupted,
+    UploadMismatch,
+    UploadRefused,
+    UploadTooLarge,
+    redact,
+)
+from .info import UploadInfo
+from .metadata import MetadataValue
+from .patience import Cancel
+from .sources import BytesSource, FileSource, Source
+from .upload import UploadResult
+
+__all__ = [
+    "AuthRequired",
+    "BytesSource",
+    "Cancel",
+    "DeadlineExceeded",
+    "FileSource",
+    "FinishedWithServerError",
+    "InvalidMetadata",
+    "InvalidURL",
+    "MetadataValue",
+    "NotATusServer",
+    "ProtocolViolation",
+    "ServerBusy",
+    "ServerInfo",
+    "Source",
+    "SourceChanged",
+    "SourceUnavailable",
+    "TUSClient",
+    "TUSUploadError",
+    "UntrustedServer",
+    "UploadCancelled",
+    "UploadGone",
+    "UploadInfo",
+    "UploadInterrupted",
+    "UploadMismatch",
+    "UploadRefused",
+    "UploadResult",
+    "UploadTooLarge",
+    "redact",
+]

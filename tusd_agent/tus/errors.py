@@ -1,0 +1,158 @@
+"""What can go wrong, named by whose fault it is and what to do next.
+
+::
+
+    TUSUploadError                    catch this
+     +- InvalidURL                    ours: not an http:// or https:// address (also a ValueError)
+     +- InvalidMetadata               ours: a key or value the protocol can't carry (also a ValueError)
+     +- SourceUnavailable             the file can't be opened or read: put it there, then call again
+     +- SourceChanged                 the file changed while it was sent: wait until it is at rest, start anew
+     +- UploadCancelled               the caller said stop; what the server has is kept
+     +- DeadlineExceeded              the caller's time is up; what the server has is kept
+     +- UploadInterrupted             nobody's: network, timeout, lock, 5xx; the same call goes on later
+     |   +- ServerBusy                429/503 with Retry-After: not before `retry_after_seconds`
+     |   +- UntrustedServer           TLS: the certificate does not hold; an operator must look
+     +- AuthRequired                  401/403/407: new credentials, then the same URL goes on
+     +- UploadRefused                 the server said no for good: read `server_text`
+     |   +- UploadTooLarge            413 or Tus-Max-Size ("File size")
+     +- UploadGone                    404/410 of a known upload: a new upload is needed
+     |   +- UploadMismatch            the upload on the server is of another length ("File size")
+     +- NotATusServer                 the address answered, but not as a tus server: check the endpoint
+     +- FinishedWithServerError       the server has every byte and yet answered the last request with an error
+     +- ProtocolViolation             the server contradicts itself: offsets that can't be true, unreadable headers
+
+`retryable` tells whether the same call, unchanged and with the same URL, may succeed later. Every message says what
+happened, where, and what to do. URLs in messages are redacted (`redact`); the attribute `url` is the true one, for a
+program that goes on with it.
+"""
+
+import re
+from typing import ClassVar
+from urllib.parse import urlsplit, urlunsplit
+
+SERVER_TEXT_LIMIT_BYTES = 4096
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def redact(url: str) -> str:
+    """`url` fit for logs: no user and password, no query or fragment, a long last segment cut short.
+
+    Who knows an upload URL may read, continue or delete the upload: its last segment is a secret.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+    except ValueError:
+        return "<unreadable URL>"
+    folder, slash, last = parts.path.rpartition("/")
+    if len(last) > 12:
+        last = f"{last[:4]}…"
+    return printable(urlunsplit((parts.scheme, host, f"{folder}{slash}{last}", "", "")))
+
+
+def printable(text: str) -> str:
+    """`text` with control and direction characters (all but tab and newline) escaped, at most 4 KiB long."""
+    return _CONTROL.sub(lambda m: m.group().encode("unicode_escape").decode(), text)[:SERVER_TEXT_LIMIT_BYTES]
+
+
+class TUSUploadError(Exception):
+    """Base of all errors of this package; raised itself only for what has no better name.
+
+    `status`: HTTP status, if one was answered. `server_text`: body of that answer, at most 4 KiB, control characters
+    escaped. `url`: the upload (or endpoint) in question, unredacted. `offset`: bytes the server was last known to have.
+    `retry_after_seconds`: what the server asked for.
+    """
+
+    retryable: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        server_text: str | None = None,
+        url: str | None = None,
+        offset: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.server_text = server_text
+        self.url = url
+        self.offset = offset
+        self.retry_after_seconds = retry_after_seconds
+
+
+class InvalidURL(TUSUploadError, ValueError):
+    """An endpoint or upload URL that is no http:// or https:// URL."""
+
+
+class InvalidMetadata(TUSUploadError, ValueError):
+    """A metadata key or value that `Upload-Metadata` can't carry."""
+
+
+class SourceUnavailable(TUSUploadError):
+    """The file could not be opened: missing, forbidden, or no regular file."""
+
+
+class SourceChanged(TUSUploadError):
+    """The file's size, time or inode moved while it was being sent: what the server has is a mixture."""
+
+
+class UploadCancelled(TUSUploadError):
+    """The caller's `cancel` was set. The upload on the server stays and can be resumed."""
+
+
+class DeadlineExceeded(TUSUploadError):
+    """The caller's `deadline` passed. The upload on the server stays and can be resumed."""
+
+    retryable = True
+
+
+class UploadInterrupted(TUSUploadError):
+    """Transient: network, timeout, a cut connection, a lock, 5xx. The same call with the same URL goes on."""
+
+    retryable = True
+
+
+class ServerBusy(UploadInterrupted):
+    """The server asked for a pause (`retry_after_seconds`, at most an hour)."""
+
+
+class UntrustedServer(UploadInterrupted):
+    """The TLS certificate does not hold. Not retried within the call: only an operator can mend it."""
+
+
+class AuthRequired(TUSUploadError):
+    """401, 403 or 407. The upload URL stays good: fix the credentials and go on from there."""
+
+
+class UploadRefused(TUSUploadError):
+    """The server refused for good. Sending the same again gets the same answer."""
+
+
+class UploadTooLarge(UploadRefused):
+    """More bytes than the server, or a proxy before it, takes."""
+
+
+class UploadGone(TUSUploadError):
+    """404/410 for an upload that was there: expired or removed. Its URL is worthless, a new upload is needed."""
+
+
+class UploadMismatch(UploadGone):
+    """The upload on the server was created for another number of bytes than the source has."""
+
+
+class NotATusServer(TUSUploadError):
+    """The address answered, but not with what a tus server says there."""
+
+
+class FinishedWithServerError(TUSUploadError):
+    """The request that carried the last byte was answered with an error, and yet the upload is complete.
+
+    tusd does so when a pre-finish hook fails: it will not run the hook again. A person must look.
+    """
+
+
+class ProtocolViolation(TUSUploadError):
+    """The server contradicts itself or the protocol, so that going on could spoil the upload."""

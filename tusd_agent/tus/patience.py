@@ -1,0 +1,278 @@
+"""Waiting that can be called off: sockets with an idle timeout that obey a cancel object and a deadline.
+
+A total timeout kills big uploads, no timeout hangs for ever (tus 1.0, PATCH: the client should notice network errors
+and may use read and write timeouts). So a socket here waits as long as bytes move. It asks whether to go on only while
+it is blocked, in slices of a quarter of a second; a socket that moves bytes pays nothing.
+
+What it asks is the `Watch` of the call that is running in this thread (`watching`): requests and urllib3 have no way
+to hand such an object down to the socket.
+"""
+
+import errno
+import os
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol, TypeVar
+
+from urllib3.util.wait import wait_for_write
+
+from .errors import DeadlineExceeded, UploadCancelled
+
+T = TypeVar("T")
+
+SLICE_SECONDS = 0.25
+# An address that swallows packets must not eat the patience meant for the host's next one.
+ADDRESS_SECONDS = 10.0
+# Without a device answering at all, Linux gives up on a connection after 15 minutes by default.
+KEEPALIVE_IDLE_SECONDS = 30
+
+
+class Cancel(Protocol):
+    """What may stop a call: `threading.Event`, or anything with its `is_set`."""
+
+    def is_set(self) -> bool: ...
+
+
+class Watch:
+    """When the running call must stop: `cancel` set, or `deadline_at` (of `clock`, monotonic seconds) passed."""
+
+    def __init__(
+        self,
+        cancel: Cancel | None = None,
+        deadline_seconds: float | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._cancel = cancel
+        self._clock = clock
+        self._sleep = sleep
+        self._deadline_at = None if deadline_seconds is None else clock() + deadline_seconds
+
+    def check(self) -> None:
+        """Raises `UploadCancelled` or `DeadlineExceeded` when it is time to stop."""
+        if self._cancel is not None and self._cancel.is_set():
+            raise UploadCancelled("the upload was cancelled; what the server has is kept and can be resumed")
+        if self._deadline_at is not None and self._clock() >= self._deadline_at:
+            raise DeadlineExceeded("the deadline for this upload passed; what the server has can be resumed")
+
+    def pause(self, seconds: float) -> None:
+        """Sleeps, but not past the moment it is time to stop; then raises as `check` does."""
+        self.check()
+        until = self._clock() + seconds
+        if self._deadline_at is not None and until >= self._deadline_at:
+            # The next attempt would begin after the deadline: say so now rather than then.
+            raise DeadlineExceeded(
+                f"the next attempt is due in {seconds:.1f} s, after the deadline; the upload can be resumed later"
+            )
+        while (left := until - self._clock()) > 0:
+            self._sleep(min(left, SLICE_SECONDS))
+            self.check()
+
+
+_running = threading.local()
+
+
+@contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Within, sockets of this thread obey `watch`."""
+    before = getattr(_running, "watch", None)
+    _running.watch = watch
+    try:
+        yield
+    finally:
+        _running.watch = before
+
+
+def _check_watch() -> None:
+    watch: Watch | None = getattr(_running, "watch", None)
+    if watch is not None:
+        watch.check()
+
+
+class _Patience:
+    """The state of one patient socket: its idle timeout, and what else to look at while it is blocked."""
+
+    def __init__(self, idle_seconds: float | None) -> None:
+        self.idle_seconds = idle_seconds
+        self.while_blocked: Callable[[], None] | None = None
+
+    def wait(self, sock: socket.socket, call: Callable[..., T], *arguments: Any) -> T:
+        """`call(*arguments)`, again after every slice without an answer, until `idle_seconds` passed unmoved."""
+        moved_at = time.monotonic()
+        queued = -1
+        while True:
+            try:
+                return call(*arguments)
+            except TimeoutError as error:
+                # With an errno it is the kernel's verdict (TCP_USER_TIMEOUT), not the end of our slice.
+                if error.errno is not None or self.idle_seconds == 0:
+                    raise
+            _check_watch()
+            if self.while_blocked is not None:
+                self.while_blocked()
+            now = time.monotonic()
+            still_queued = _unacknowledged(sock)
+            if still_queued != queued:
+                queued, moved_at = still_queued, now
+            elif self.idle_seconds is not None and now - moved_at >= self.idle_seconds:
+                raise TimeoutError(f"no bytes moved for {self.idle_seconds:g} s")
+
+
+def _slice(seconds: float | None) -> float:
+    return SLICE_SECONDS if seconds is None else min(seconds, SLICE_SECONDS)
+
+
+def _unacknowledged(sock: socket.socket) -> int:
+    """Bytes the kernel still holds for the peer (Linux, tcp(7) SIOCOUTQ); 0 where that can't be asked.
+
+    Over a slow line megabytes leave the kernel's buffer long after the last `send`: they are movement too.
+    """
+    if sys.platform != "linux":
+        return 0
+    import fcntl
+    import termios
+
+    try:
+        answer = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
+        return 0
+    return int.from_bytes(answer, sys.byteorder)
+
+
+class PatientSocket(socket.socket):
+    """A TCP socket whose timeout means idle time and which obeys the thread's `Watch` while it is blocked."""
+
+    _patience: _Patience | None = None
+
+    @property
+    def patience(self) -> _Patience:
+        if self._patience is None:
+            self._patience = _Patience(super().gettimeout())
+        return self._patience
+
+    def settimeout(self, value: float | None) -> None:
+        self.patience.idle_seconds = value
+        super().settimeout(_slice(value))
+
+    def gettimeout(self) -> float | None:
+        return self.patience.idle_seconds
+
+    def setblocking(self, flag: bool) -> None:
+        self.settimeout(None if flag else 0.0)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self.patience.wait(self, super().send, data, flags)
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        with memoryview(data) as view, view.cast("B") as left:
+            sent = 0
+            while sent < left.nbytes:
+                sent += self.send(left[sent:], flags)
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return self.patience.wait(self, super().recv, size, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        return self.patience.wait(self, super().recv_into, buffer, nbytes, flags)
+
+
+class PatientTLSSocket(ssl.SSLSocket):
+    """The same beneath TLS. A write is repeated with the very same bytes, as OpenSSL demands (SSL_write(3))."""
+
+    _patience: _Patience | None = None
+
+    @property
+    def patience(self) -> _Patience:
+        if self._patience is None:
+            self._patience = _Patience(super().gettimeout())
+        return self._patience
+
+    def settimeout(self, value: float | None) -> None:
+        self.patience.idle_seconds = value
+        super().settimeout(_slice(value))
+
+    def gettimeout(self) -> float | None:
+        return self.patience.idle_seconds
+
+    def setblocking(self, flag: bool) -> None:
+        self.settimeout(None if flag else 0.0)
+
+    def do_handshake(self, block: bool = False) -> None:
+        self.patience.wait(self, super().do_handshake, block)
+
+    def send(self, data: Any, flags: int = 0) -> int:
+        return self.patience.wait(self, super().send, data, flags)
+
+    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+        return self.patience.wait(self, super().recv, buflen, flags)
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        return self.patience.wait(self, super().recv_into, buffer, nbytes, flags)
+
+
+def connect(
+    host: str, port: int, idle_seconds: float | None, source_address: tuple[str, int] | None = None
+) -> PatientSocket:
+    """A connected socket to the first of the host's addresses that answers.
+
+    Name resolution is the system's and can't be interrupted. Raises OSError (gaierror for the name), TimeoutError,
+    and what the `Watch` raises.
+    """
+    found = socket.getaddrinfo(host.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    failure: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
+    for index, (family, kind, protocol, _, address) in enumerate(found):
+        limit = idle_seconds
+        if index + 1 < len(found):
+            limit = ADDRESS_SECONDS if idle_seconds is None else min(idle_seconds, ADDRESS_SECONDS)
+        try:
+            sock = PatientSocket(family, kind, protocol)
+        except OSError as error:  # a family this machine does not speak
+            failure = error
+            continue
+        try:
+            if source_address is not None:
+                sock.bind(source_address)
+            _connect(sock, address, limit)
+            _keep_alive(sock, idle_seconds)
+            sock.settimeout(idle_seconds)
+            return sock
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+    raise failure
+
+
+def _connect(sock: PatientSocket, address: Any, limit_seconds: float | None) -> None:
+    sock.setblocking(False)
+    code = sock.connect_ex(address)
+    if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
+        began_at = time.monotonic()
+        while not wait_for_write(sock, SLICE_SECONDS):
+            _check_watch()
+            if limit_seconds is not None and time.monotonic() - began_at >= limit_seconds:
+                raise TimeoutError(f"no connection within {limit_seconds:g} s")
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if code:
+        raise OSError(code, os.strerror(code))
+
+
+def _keep_alive(sock: socket.socket, idle_seconds: float | None) -> None:
+    """Notice a peer that is gone without a word: keepalive probes, and unacknowledged data (tcp(7))."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform != "linux":
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+    if idle_seconds is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(idle_seconds * 1000)))
