@@ -236,9 +236,33 @@ def test_the_row_follows_a_renamed_file(queue: Queue) -> None:
     look = queue.ledger.look(found(b"sub/b", ctime=5))
     assert look.verdict is Verdict.NEW
     assert [twin.place.relative for twin in look.twins] == [b"a"]
-    assert queue.ledger.rename(look.twins[0].id, Place.below("/srv/out", b"sub/b"), found(ctime=5).fingerprint)
+    assert queue.ledger.rename(look.twins[0].id, Place.below("/srv/out", b"sub/b"), found(ctime=5).fingerprint, 3.0)
     assert queue.ledger.look(found(b"sub/b", ctime=5)).verdict is Verdict.KNOWN
     assert queue.reader.at(Place.below("/srv/out", b"a")) == []
+
+
+def test_an_older_file_renamed_over_a_newer_one_is_the_newest_of_that_path(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a", inode=1)], 1.0)
+    queue.claims.finish(queue.claimed(), 2.0)
+    queue.ledger.enqueue([found(b"b", inode=2)], 3.0)
+    queue.claims.finish(queue.claimed(), 4.0)
+    queue.ledger.enqueue([found(b"b", inode=3, mtime=3)], 5.0)
+    waiting = queue.claimed()
+    (older,) = queue.ledger.look(found(b"b", inode=1, ctime=9)).twins
+    assert queue.ledger.rename(older.id, Place.below("/srv/out", b"b"), found(inode=1, ctime=9).fingerprint, 6.0)
+    assert queue.ledger.look(found(b"b", inode=1, ctime=9)).verdict is Verdict.KNOWN
+    assert queue.revoked == [waiting.id]
+    assert queue.states() == {"done": 2, "superseded": 1}
+    queue.ledger.enqueue([found(b"b", inode=4)], 7.0)
+    assert queue.ledger.look(found(b"b", inode=4)).verdict is Verdict.KNOWN
+
+
+def test_directories_with_unsent_files(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a/1", inode=1), found(b"b/1", inode=2), found(b"1", inode=3)], 1.0)
+    queue.claims.finish(queue.claimed(), 2.0)
+    queue.claims.fail(queue.claimed(), "no", 2.0, "refused")
+    assert sorted(queue.ledger.unsent_directories("/srv/out")) == [b"", b"b"]
+    assert queue.ledger.unsent_directories("/other") == []
 
 
 def test_known_gives_a_directory_and_no_other(queue: Queue) -> None:

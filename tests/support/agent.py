@@ -16,6 +16,7 @@ from typing import Any
 from . import control, toml
 from .files import wait_for
 
+ROOT = Path(__file__).parents[2]
 START_SECONDS = 40
 STOP_SECONDS = 20
 
@@ -39,8 +40,10 @@ class Agent:
         endpoint: Mapping[str, object] | None = None,
         endpoints: Mapping[str, Mapping[str, object]] | None = None,
         environment: Mapping[str, str] | None = None,
+        unprivileged: bool = False,
         **agent_settings: object,
     ) -> None:
+        self._prefix = [sys.executable, "-m", "tests.support.unprivileged"] if unprivileged else []
         self.base = base
         self.config = base / "config.toml"
         self.state_dir = base / "state"
@@ -97,8 +100,8 @@ class Agent:
         assert not self.running, "the agent runs already"
         with open(self.log, "ab") as log:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "tusd_agent", "run", "--config", str(self.config)],
-                cwd=self.base,
+                [*self._prefix, sys.executable, "-m", "tusd_agent", "run", "--config", str(self.config)],
+                cwd=ROOT if self._prefix else self.base,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

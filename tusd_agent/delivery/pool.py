@@ -69,7 +69,7 @@ class Pool:
         claims: Claims,
         endpoints: Iterable[EndpointRules],
         folders: Iterable[FolderRules],
-        note: Callable[[bytes], None],
+        note: Callable[[bytes], object],
         *,
         workers: int = 4,
         clock: Callable[[], float] = time.time,

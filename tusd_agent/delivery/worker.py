@@ -43,7 +43,7 @@ class Worker:
         self,
         claims: Claims,
         uploader: Uploader,
-        note: Callable[[bytes], None],
+        note: Callable[[bytes], object],
         endpoints: Endpoints,
         *,
         clock: Callable[[], float] = time.time,

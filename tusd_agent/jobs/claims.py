@@ -19,7 +19,8 @@ _CLAIMABLE = f"""{SELECT_JOB}
     AND j.state IN ('pending', 'delivered') AND j.not_before <= ?
     AND NOT EXISTS (
         SELECT 1 FROM jobs o WHERE o.directory_id = j.directory_id AND o.name = j.name AND o.id <> j.id
-        AND (o.state IN ('uploading', 'disposing') OR (o.id < j.id AND o.state IN ('pending', 'delivered')))
+        AND (o.state IN ('uploading', 'disposing')
+            OR ((o.placed, o.id) < (j.placed, j.id) AND o.state IN ('pending', 'delivered')))
     )
     ORDER BY j.not_before LIMIT 1"""
 

@@ -6,7 +6,15 @@ from enum import StrEnum
 
 from .database import Database
 from .model import Fingerprint, Found, Job, Place
-from .moves import abandon_upload, insert, jobs_at, move, rewrite_fingerprint
+from .moves import (
+    abandon_upload,
+    insert,
+    jobs_at,
+    move,
+    newest_placed,
+    rewrite_fingerprint,
+    supersede_at,
+)
 from .rows import SELECT_JOB, directory_id, folder_id, job_by_id, job_of
 from .states import Event, State
 
@@ -94,7 +102,7 @@ class Ledger:
                 "SELECT j.name, j.id, j.state, j.size_bytes, j.mtime_ns, j.ctime_ns, j.inode, "
                 "j.digest IS NOT NULL AND j.digest_bytes = j.size_bytes FROM jobs j "
                 "WHERE j.directory_id = (SELECT d.id FROM directories d JOIN folders f ON f.id = d.folder_id "
-                "WHERE f.path = ? AND d.path = ?) ORDER BY j.id DESC",
+                "WHERE f.path = ? AND d.path = ?) ORDER BY j.placed DESC, j.id DESC",
                 (folder, directory),
             ).fetchall()
         found: dict[bytes, list[tuple[Known, bool]]] = {}
@@ -106,7 +114,7 @@ class Ledger:
     def look(self, found: Found) -> Look:
         """What is known of this content; for a new one also its twins: same inode, size and mtime, other name."""
         with self._database.reading() as connection:
-            jobs = jobs_at(connection, found)
+            jobs = jobs_at(connection, found.place)
             verdict, index = judge(
                 ((job.state, job.fingerprint, job.whole_digest is not None) for job in jobs),
                 found.fingerprint,
@@ -139,7 +147,7 @@ class Ledger:
         revoked: list[int] = []
         with self._database.transaction() as connection:
             for found in batch:
-                jobs = jobs_at(connection, found)
+                jobs = jobs_at(connection, found.place)
                 verdict, index = judge(
                     ((job.state, job.fingerprint, job.whole_digest is not None) for job in jobs),
                     found.fingerprint,
@@ -179,22 +187,38 @@ class Ledger:
                 move(connection, job, Event.RETRY, not_before=min(job.not_before, now))
         self._on_ready()
 
-    def rename(self, job_id: int, place: Place, fingerprint: Fingerprint) -> bool:
+    def unsent_directories(self, folder: str) -> list[bytes]:
+        """The directories with jobs whose file has yet to be sent: one that is gone as a whole no scan comes to."""
+        with self._database.reading() as connection:
+            rows = connection.execute(
+                "SELECT path FROM directories WHERE id IN (SELECT DISTINCT directory_id FROM jobs "
+                "WHERE folder_id = (SELECT id FROM folders WHERE path = ?) AND state IN ('pending', 'failed', 'held'))",
+                (folder,),
+            ).fetchall()
+        return [path for (path,) in rows]
+
+    def rename(self, job_id: int, place: Place, fingerprint: Fingerprint, now: float) -> bool:
         """The job's file has a new name (the old one is gone); returns whether the row followed.
 
-        It does not where the row went meanwhile. The uploads, attempts and digests of the job stay as they are.
+        It does not where the row went meanwhile. The uploads, attempts and digests of the job stay as they are. From
+        now on it is the newest of that path: what had been there and was not sent yet is superseded.
         """
         with self._database.transaction() as connection:
             job = job_by_id(connection, job_id)
             if job is None or job.state is State.SUPERSEDED or job.place.folder != place.folder:
                 return False
+            revoked = supersede_at(connection, place, now)
             moved = move(connection, job, Event.RENAME)
             folder = folder_id(connection, place.folder)
+            directory = directory_id(connection, folder, place.directory)
+            highest = newest_placed(connection, directory, place.name)
             connection.execute(
-                "UPDATE jobs SET directory_id = ?, name = ? WHERE id = ?",
-                (directory_id(connection, folder, place.directory), place.name, job_id),
+                "UPDATE jobs SET directory_id = ?, name = ?, placed = ? WHERE id = ?",
+                (directory, place.name, 0 if highest is None else highest + 1, job_id),
             )
             rewrite_fingerprint(connection, moved, fingerprint)
+        for other in revoked:
+            self._on_revoked(other.id)
         return True
 
     def vanish(self, job_id: int, now: float) -> bool:

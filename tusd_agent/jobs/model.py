@@ -20,8 +20,12 @@ def aside_uuid(name: bytes) -> UUID | None:
         return None
 
 
-def shown(raw: bytes) -> str:
-    """A path or name fit for a log line or a terminal: bytes that are no UTF-8, and control characters, escaped."""
+def shown(path: bytes | str) -> str:
+    """A path or name fit for a log line or a terminal: bytes that are no UTF-8, and control characters, escaped.
+
+    Only for the eye: the exact name can't be had back from it.
+    """
+    raw = os.fsencode(path) if isinstance(path, str) else path
     text = raw.decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 

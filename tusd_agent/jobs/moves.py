@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from .model import Fingerprint, Found, Job
+from .model import Fingerprint, Found, Job, Place
 from .rows import SELECT_JOB, directory_id, folder_id, job_of
 from .states import SUPERSEDABLE, Event, State, target
 
@@ -51,12 +51,12 @@ def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: F
     return replace(job, fingerprint=fingerprint)
 
 
-def jobs_at(connection: sqlite3.Connection, found: Found) -> list[Job]:
+def jobs_at(connection: sqlite3.Connection, place: Place) -> list[Job]:
     """The jobs of a path, newest first."""
     rows = connection.execute(
         f"{SELECT_JOB} WHERE j.directory_id = (SELECT d2.id FROM directories d2 JOIN folders f2 ON "
-        "f2.id = d2.folder_id WHERE f2.path = ? AND d2.path = ?) AND j.name = ? ORDER BY j.id DESC",
-        (found.place.folder, found.place.directory, found.place.name),
+        "f2.id = d2.folder_id WHERE f2.path = ? AND d2.path = ?) AND j.name = ? ORDER BY j.placed DESC, j.id DESC",
+        (place.folder, place.directory, place.name),
     )
     return [job_of(row) for row in rows]
 
@@ -66,28 +66,17 @@ def insert(connection: sqlite3.Connection, found: Found, now: float, not_before:
 
     Returns the new job's id and the superseded jobs that a worker was sending.
     """
-    revoked = []
-    for older in jobs_at(connection, found):
-        if older.state in SUPERSEDABLE:
-            abandon_upload(connection, older, now)
-            move(
-                connection,
-                older,
-                Event.SUPERSEDE,
-                finished_at=now,
-                reason="newer content of its path is queued",
-            )
-            if older.state is State.UPLOADING:
-                revoked.append(older)
+    revoked = supersede_at(connection, found.place, now)
     folder = folder_id(connection, found.place.folder)
+    directory = directory_id(connection, folder, found.place.directory)
     fingerprint = found.fingerprint
     made = connection.execute(
         "INSERT INTO jobs (uuid, folder_id, directory_id, name, endpoint, state, size_bytes, mtime_ns, ctime_ns, "
-        "inode, not_before, created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "inode, not_before, created_at, placed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             uuid4().bytes,
             folder,
-            directory_id(connection, folder, found.place.directory),
+            directory,
             found.place.name,
             found.endpoint,
             target(None, Event.ENQUEUE),
@@ -97,9 +86,33 @@ def insert(connection: sqlite3.Connection, found: Found, now: float, not_before:
             fingerprint.inode,
             not_before,
             now,
+            newest_placed(connection, directory, found.place.name) or 0,
         ),
     )
     return int(made.lastrowid or 0), revoked
+
+
+def supersede_at(connection: sqlite3.Connection, place: Place, now: float) -> list[Job]:
+    """Other content is at the path now: its jobs that wait, send or failed are superseded, their uploads terminated.
+
+    Returns those that a worker was sending.
+    """
+    revoked = []
+    for older in jobs_at(connection, place):
+        if older.state in SUPERSEDABLE:
+            abandon_upload(connection, older, now)
+            move(connection, older, Event.SUPERSEDE, finished_at=now, reason="its path holds newer content")
+            if older.state is State.UPLOADING:
+                revoked.append(older)
+    return revoked
+
+
+def newest_placed(connection: sqlite3.Connection, directory: int, name: bytes) -> int | None:
+    """The highest `placed` among the rows of a path; `None`: it has no row."""
+    (highest,) = connection.execute(
+        "SELECT MAX(placed) FROM jobs WHERE directory_id = ? AND name = ?", (directory, name)
+    ).fetchone()
+    return None if highest is None else int(highest)
 
 
 def abandon_upload(connection: sqlite3.Connection, job: Job, now: float) -> None:

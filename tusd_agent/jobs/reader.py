@@ -76,7 +76,7 @@ class Reader:
         """The jobs of a path, newest first."""
         with self._connection() as connection:
             rows = connection.execute(
-                f"{SELECT_JOB} WHERE f.path = ? AND d.path = ? AND j.name = ? ORDER BY j.id DESC",
+                f"{SELECT_JOB} WHERE f.path = ? AND d.path = ? AND j.name = ? ORDER BY j.placed DESC, j.id DESC",
                 (place.folder, place.directory, place.name),
             ).fetchall()
         return [job_of(row) for row in rows]

@@ -27,6 +27,9 @@ SCHEMA_STEPS: tuple[str, ...] = (
         mtime_ns     INTEGER NOT NULL,
         ctime_ns     INTEGER NOT NULL,
         inode        INTEGER NOT NULL,
+        -- Among the rows of one path the newest is the one with the highest (placed, id): a rename brings an older
+        -- row to a path that had newer ones.
+        placed       INTEGER NOT NULL DEFAULT 0,
         not_before   REAL NOT NULL,
         created_at   REAL NOT NULL,
         claimed_at   REAL,
@@ -47,6 +50,8 @@ SCHEMA_STEPS: tuple[str, ...] = (
     CREATE INDEX jobs_by_inode ON jobs (inode, folder_id);
     CREATE INDEX jobs_waiting ON jobs (folder_id, endpoint, not_before)
         WHERE state IN ('pending', 'delivered');
+    CREATE INDEX jobs_unsent ON jobs (folder_id, directory_id)
+        WHERE state IN ('pending', 'failed', 'held');
 
     -- The counts that `status` shows, kept by triggers, so that asking costs the same at ten jobs and at a million.
     CREATE TABLE counters (

@@ -27,7 +27,8 @@ class TUSClient:
     """A client of one tus server. Thread-safe; the constructor does no I/O.
 
     `endpoint`: the creation URL. `chunk_size`: bytes per PATCH; None (or 0) sends all in one, as the specification asks
-    for. `timeout`: seconds in which no byte moves (None: for ever), half as much again for the answer to a creation.
+    for. `timeout`: seconds in which no byte moves (None: for ever), half as much again for the answer to a creation;
+    `connect_timeout`: seconds for a connection to be made (None: as `timeout`).
     `max_retries`: further attempts after one without progress; `retry_delay`, `max_retry_delay`: the first and the
     longest pause (seconds, exponential, full jitter); `min_retry_delay`: the shortest, for servers need that long to
     notice a cut connection. `headers`: sent with every request to the endpoint's origin and to no other; values may be
@@ -52,13 +53,16 @@ class TUSClient:
         proxies: Mapping[str, str] | None = None,
         max_retry_delay: float = 60.0,
         min_retry_delay: float = 0.5,
+        connect_timeout: float | None = None,
     ) -> None:
         if chunk_size is not None and chunk_size < 0:
             raise ValueError(f"chunk_size is {chunk_size}; give a number of bytes, or None for one single request")
         if max_retries < 0 or retry_delay < 0 or max_retry_delay < 0 or min_retry_delay < 0:
             raise ValueError("max_retries and the delays can't be negative")
-        if timeout is not None and timeout <= 0:
-            raise ValueError(f"timeout is {timeout}; give a positive number of seconds, or None to wait for ever")
+        for seconds in (timeout, connect_timeout):
+            if seconds is None or seconds > 0:
+                continue
+            raise ValueError(f"a timeout is {seconds}; give a positive number of seconds, or None to wait for ever")
         self.chunk_size = chunk_size or None
         self.max_retries = max_retries
         self.retry_delay = retry_delay
@@ -67,7 +71,13 @@ class TUSClient:
         self.allow_empty = allow_empty
         self.allow_other_origin = allow_other_origin
         self._transport = Transport(
-            endpoint, headers, timeout_seconds=timeout, verify=verify, cert=cert, proxies=proxies
+            endpoint,
+            headers,
+            timeout_seconds=timeout,
+            connect_timeout_seconds=connect_timeout,
+            verify=verify,
+            cert=cert,
+            proxies=proxies,
         )
         self._discovery = Discovery(self._transport)
         self._limit = ChunkLimit()

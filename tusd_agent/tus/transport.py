@@ -79,12 +79,14 @@ class Transport:
         headers: Headers | None,
         *,
         timeout_seconds: float | None,
+        connect_timeout_seconds: float | None = None,
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
         proxies: Mapping[str, str] | None = None,
     ) -> None:
         self.endpoint, userinfo = split_credentials(endpoint)
         self.timeout_seconds = timeout_seconds
+        self._connect_timeout_seconds = connect_timeout_seconds
         self._headers = dict(headers or {})
         if userinfo is not None and "authorization" not in {name.lower() for name in self._headers}:
             self._headers["Authorization"] = _basic(*userinfo)
@@ -162,8 +164,10 @@ class Transport:
         body: Body | None,
         timeout_seconds: float | None,
     ) -> Answer:
+        idle_seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        connect_seconds = idle_seconds if self._connect_timeout_seconds is None else self._connect_timeout_seconds
         options: dict[str, Any] = {
-            "timeout": self.timeout_seconds if timeout_seconds is None else timeout_seconds,
+            "timeout": (connect_seconds, idle_seconds),
             "allow_redirects": False,
             "stream": True,
         }

@@ -1,0 +1,249 @@
+"""One watched folder on its way from disk to queue: the steps that the intake thread takes for it."""
+
+import logging
+import os
+import random
+import stat
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import beneath
+from ..jobs.ledger import Ledger
+from ..jobs.model import Fingerprint, Found, Job, Place, shown
+from .filters import Filter
+from .folder import FolderState, WatchedFolder
+from .notes import LIMIT, Notes
+from .scan import ABSENT, FolderUnavailable, Scan, end_absent, unavailable_sentence
+from .settle import Observation, Settling
+from .taking import MAX_BATCH, Taking
+
+log = logging.getLogger("tusd_agent.intake")
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """The time: `wall` in seconds since the epoch, `monotonic` for durations."""
+
+    wall: Callable[[], float]
+    monotonic: Callable[[], float]
+
+
+class FollowedFolder:
+    """The steps are taken by one thread; `notes` takes in from any. `now` is monotonic throughout.
+
+    A step raises `FolderUnavailable` when the folder itself can't be looked at, and what the ledger raises when that
+    can't be used: nothing is lost by that, what was in hand settles again.
+    """
+
+    def __init__(
+        self,
+        folder: WatchedFolder,
+        ledger: Ledger,
+        clocks: Clocks,
+        doubt: Callable[[Job, Found], None],
+        rescan_interval_seconds: float,
+    ) -> None:
+        self.folder = folder
+        self.rules = Filter(folder)
+        self.notes = Notes()
+        self.available = False
+        self.problem: str | None = "not looked at yet"
+        self.look_at = 0.0
+        self.watch_at = 0.0
+        self.identity: tuple[int, int] | None = None
+        self._rescan_interval_seconds = rescan_interval_seconds
+        self._ledger = ledger
+        self._clocks = clocks
+        self._settling = Settling(folder.settle_seconds)
+        self._taking = Taking(folder, ledger, doubt)
+        self._dirty_at: float | None = None
+        self._subtrees: dict[bytes, None] = {}
+        self._scan: Scan | None = None
+        self._scan_started = 0.0
+        self._absent: deque[tuple[float, bytes]] = deque()
+        self._unreadable: dict[bytes, str] = {}
+        self._last_scan: tuple[float, float, int] | None = None
+
+    def mark_dirty(self, at: float) -> None:
+        """The whole folder is to be scanned, at `at` (monotonic) or as soon as the scan that runs is over."""
+        self._dirty_at = at if self._dirty_at is None else min(self._dirty_at, at)
+
+    def read_notes(self, now: float) -> None:
+        """Looks at each noted path: files begin to settle, directories are to be scanned."""
+        paths, dirty = self.notes.drain()
+        if dirty:
+            self.mark_dirty(now)
+        for relative in paths:
+            self._look_at(relative, now)
+
+    def _look_at(self, relative: bytes, now: float) -> None:
+        place = Place.below(self.folder.path, relative)
+        as_file = self.rules.verdict(relative, is_directory=False).taken
+        if not as_file and not self.rules.verdict(relative, is_directory=True).taken:
+            return
+        try:
+            found = beneath.status(place.folder, place.directory, place.name)
+        except OSError:
+            # Gone, or the scan will say why it can't be looked at.
+            return
+        if stat.S_ISDIR(found.st_mode):
+            if self.rules.verdict(relative, is_directory=True).taken:
+                self._add_subtree(relative)
+        elif as_file and stat.S_ISREG(found.st_mode):
+            self._settle(place, Fingerprint.of(found), now)
+
+    def _add_subtree(self, relative: bytes) -> None:
+        # A tree that is moved in is noted directory by directory, the uppermost first.
+        above = relative
+        while above:
+            if above in self._subtrees:
+                return
+            above = above.rpartition(b"/")[0]
+        self._subtrees[relative] = None
+
+    def _settle(self, place: Place, fingerprint: Fingerprint, now: float) -> None:
+        if len(self._settling) >= LIMIT and place not in self._settling:
+            # Memory stays bounded: the rest is found again by a scan, quiet by then.
+            self.mark_dirty(now + self.folder.settle_seconds)
+            return
+        self._settling.note(place, now)
+        self._settling.observe(place, fingerprint, now)
+
+    def take_settled(self, now: float) -> int:
+        """Takes the files whose quiet time is over, at most one batch of them; returns how many."""
+        ready: list[tuple[Place, Fingerprint]] = []
+        for place in self._settling.due(now, MAX_BATCH):
+            try:
+                found = beneath.status(place.folder, place.directory, place.name)
+            except OSError as error:
+                if error.errno in ABSENT or isinstance(error, PermissionError):
+                    self._settling.observe(place, None, now)
+                else:
+                    self._settling.note(place, now)
+                continue
+            fingerprint = Fingerprint.of(found) if stat.S_ISREG(found.st_mode) else None
+            if self._settling.observe(place, fingerprint, now) is Observation.READY and fingerprint is not None:
+                ready.append((place, fingerprint))
+        return self._take(ready, now)
+
+    def _take(self, ready: list[tuple[Place, Fingerprint]], now: float) -> int:
+        try:
+            unsettled = self._taking.take(ready, self._clocks.wall())
+        except Exception:
+            for place, fingerprint in ready:
+                self._settle(place, fingerprint, now)
+            raise
+        for place in unsettled:
+            self._settling.note(place, now)
+        return len(ready)
+
+    def advance_scan(self, now: float) -> int:
+        """Begins a scan that is due, and goes on by a slice with the one that runs; returns how many files it took."""
+        if self._scan is None:
+            self._begin_scan(now)
+        if self._scan is None:
+            return 0
+        try:
+            part = self._scan.step(self._clocks.wall())
+        except Exception:
+            # What it had yet to see is seen by the next one.
+            self._scan = None
+            self.mark_dirty(now)
+            raise
+        if part is None:
+            self._end_scan(self._scan, now)
+            return 0
+        for place, fingerprint in part.fresh:
+            if place not in self._settling:
+                self._settle(place, fingerprint, now)
+        return self._take([found for found in part.ready if found[0] not in self._settling], now)
+
+    def _begin_scan(self, now: float) -> None:
+        if self._dirty_at is not None and self._dirty_at <= now:
+            self._dirty_at = None
+            self._subtrees.clear()
+            self._scan = Scan(self.folder, self.rules, self._ledger)
+        elif self._subtrees:
+            start = next(iter(self._subtrees))
+            del self._subtrees[start]
+            self._scan = Scan(self.folder, self.rules, self._ledger, start)
+        self._scan_started = now
+
+    def _end_scan(self, scan: Scan, now: float) -> None:
+        self._scan = None
+        result = scan.result
+        # Files that were renamed turn up under their new names, and their jobs follow them, within that time.
+        due = now + 2 * self.folder.settle_seconds
+        self._absent.extend((due, directory) for directory in result.absent)
+        for path, sentence in result.problems.items():
+            if path not in self._unreadable:
+                log.warning("In %s: %s", shown(self.folder.path), sentence)
+        if scan.start:
+            self._unreadable.update(result.problems)
+            return
+        self._unreadable = result.problems
+        # Not all folders, nor all agents of a site, at the same time.
+        self.mark_dirty(now + self._rescan_interval_seconds * random.uniform(0.9, 1.1))
+        seconds = self._clocks.monotonic() - self._scan_started
+        self._last_scan = (self._clocks.wall(), seconds, result.files_seen)
+        log.debug("Scanned %s in %.1f s: %s", shown(self.folder.path), seconds, result)
+
+    def end_absent(self, now: float) -> None:
+        """Ends the jobs whose files a scan did not find, if they are not there now either."""
+        while self._absent and self._absent[0][0] <= now:
+            _, directory = self._absent[0]
+            if self.look() != self.identity:
+                # Another disk, or an empty mount point: its absence says nothing of the file.
+                self._absent.clear()
+                return
+            ended = end_absent(self.folder, directory, self._ledger, self._clocks.wall())
+            self._absent.popleft()
+            if ended:
+                log.info("Gone before they were sent: %d files of %s", ended, shown(self.folder.path))
+
+    def look(self) -> tuple[int, int]:
+        """Device and inode of the folder; raises `FolderUnavailable` when it is not there or can't be read."""
+        try:
+            with os.scandir(self.folder.path):
+                found = os.stat(self.folder.path)
+        except OSError as error:
+            raise FolderUnavailable(unavailable_sentence(error)) from error
+        return found.st_dev, found.st_ino
+
+    def take_up(self, identity: tuple[int, int], now: float) -> None:
+        """The folder is there, now or again, or another one in its place: everything in it is to be seen."""
+        self.available = True
+        self.identity = identity
+        self.mark_dirty(now)
+
+    def give_up(self) -> None:
+        """The folder is unavailable: what ran is dropped, what settles is kept for its return."""
+        self.available = False
+        self._scan = None
+        self._absent.clear()
+
+    def next_due(self, now: float) -> float | None:
+        """When the next step is due; `None` when nothing is to be done."""
+        if self._scan is not None or self._subtrees:
+            return now
+        dues = [self._settling.next_due(), self._dirty_at, self._absent[0][0] if self._absent else None]
+        return min((due for due in dues if due is not None), default=None)
+
+    def state(self, problem: str | None) -> FolderState:
+        """How things stand; `problem` is one that the folder shares with others."""
+        unreadable = next(iter(self._unreadable.values()), None)
+        if unreadable is not None and len(self._unreadable) > 1:
+            unreadable += f" (and {len(self._unreadable) - 1} more)"
+        scanned_at, seconds, seen = self._last_scan or (None, None, 0)
+        return FolderState(
+            path=self.folder.path,
+            mode="inotify",
+            available=self.available,
+            problem=self.problem or problem or unreadable,
+            settling=len(self._settling),
+            scanning=self._scan is not None or (self.available and self._last_scan is None),
+            last_scan_at=scanned_at,
+            last_scan_seconds=seconds,
+            files_seen=seen,
+        )

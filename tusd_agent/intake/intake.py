@@ -1,0 +1,170 @@
+"""The intake: finds the files in the watched folders, waits until they are complete, and puts them into the queue.
+
+Events, scans and the operator all only note paths; one thread looks at what was noted (`Intake.tick`). A file that
+no event told of is found by the next scan: a lost event costs latency, never a file.
+"""
+
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from ..jobs.ledger import Ledger
+from ..jobs.model import shown
+from .doubts import Doubts, Stop
+from .folder import FolderState, WatchedFolder
+from .follow import Clocks, FollowedFolder
+from .presence import Presence
+from .scan import FolderUnavailable
+
+log = logging.getLogger("tusd_agent.intake")
+
+IDLE_SECONDS = 60.0
+
+
+class Intake:
+    """All watched folders. Safe for use by several threads, `tick` excepted: that is one thread's.
+
+    `look_again_seconds`: how often each folder is looked at, to see whether it is there and still the same one.
+    `retry_seconds`: how long to wait when the queue could not be written. SIGIO must be ignored (`beneath.at_rest`).
+    """
+
+    def __init__(
+        self,
+        folders: Iterable[WatchedFolder],
+        ledger: Ledger,
+        *,
+        rescan_interval_seconds: float,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+        look_again_seconds: float = 5.0,
+        retry_seconds: float = 1.0,
+    ) -> None:
+        clocks = Clocks(clock, monotonic)
+        self._monotonic = monotonic
+        self._retry_seconds = retry_seconds
+        self.doubts = Doubts(ledger, self.note, clock)
+        self._followed = {
+            os.path.join(os.fsencode(folder.path), b""): FollowedFolder(
+                folder, ledger, clocks, self.doubts.add, rescan_interval_seconds
+            )
+            for folder in folders
+        }
+        self._presence = Presence(
+            self._followed.values(), self.note, self._events_lost, look_again_seconds, rescan_interval_seconds
+        )
+        self._paused_until = 0.0
+        self._ledger_problem: str | None = None
+        self._woken = threading.Event()
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._states = [followed.state(None) for followed in self._followed.values()]
+
+    def start(self) -> None:
+        """Starts the threads: watching and the first scan begin at once."""
+        self._stop.clear()
+        self._threads = [
+            threading.Thread(target=self.run, args=(self._stop,), name="intake"),
+            threading.Thread(target=self.doubts.run, args=(self._stop,), name="intake-doubts"),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Ends the threads and the watches; nothing is queued any more when it has returned. Can be repeated."""
+        self._stop.set()
+        self._woken.set()
+        self.doubts.wake()
+        for thread in self._threads:
+            thread.join()
+        self._threads = []
+
+    def note(self, path: bytes) -> bool:
+        """Something may have happened to this absolute path; O(1). Returns whether it lies in a watched folder."""
+        for prefix, followed in self._followed.items():
+            if path.startswith(prefix):
+                followed.notes.add(path[len(prefix) :].rstrip(b"/"))
+                self._woken.set()
+                return True
+        return False
+
+    def rescan(self, folder: str | None = None) -> list[str]:
+        """Has the folder, or all folders, scanned as soon as possible; returns which (none: no such folder)."""
+        chosen = [followed for followed in self._followed.values() if folder in (None, followed.folder.path)]
+        for followed in chosen:
+            followed.notes.mark_dirty()
+        self._woken.set()
+        return [followed.folder.path for followed in chosen]
+
+    def folder_states(self) -> list[FolderState]:
+        """How things stand with each folder, as of the last tick."""
+        return self._states
+
+    def problems(self) -> list[str]:
+        """What the operator should know, a sentence each; empty when all is well."""
+        dead = [
+            f"the thread {thread.name} has ended with an error, which is in the log: restart the agent"
+            for thread in self._threads
+            if not thread.is_alive()
+        ]
+        shared = [self._ledger_problem] if self._ledger_problem else []
+        folders = [f"{shown(state.path)}: {state.problem}" for state in self._states if state.problem]
+        return dead + shared + folders
+
+    def run(self, stop: Stop) -> None:
+        """Ticks until `stop` is set, and waits in between until something is noted or due."""
+        try:
+            while not stop.is_set():
+                wait_seconds = self.tick(self._monotonic())
+                self._woken.wait(wait_seconds)
+                self._woken.clear()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Ends the watches: for who ticks without `run`."""
+        self._presence.stop()
+
+    def tick(self, now: float) -> float:
+        """Does what is due at `now` (monotonic), in short steps; returns the seconds until something is due again."""
+        self._presence.look(now)
+        for followed in self._followed.values():
+            followed.read_notes(now)
+        if self._paused_until <= now:
+            for followed in self._followed.values():
+                if followed.available:
+                    self._advance(followed, now)
+        self._states = [followed.state(self._presence.problem(followed)) for followed in self._followed.values()]
+        return max(0.0, self._next_due(now) - now)
+
+    def _advance(self, followed: FollowedFolder, now: float) -> None:
+        try:
+            taken = followed.take_settled(now)
+            taken += followed.advance_scan(now)
+            followed.end_absent(now)
+        except FolderUnavailable as unavailable:
+            self._presence.lose(followed, str(unavailable), now)
+        except sqlite3.Error as error:
+            problem = f"the queue can't be written: {error}. Nothing is lost, it is tried again"
+            if self._ledger_problem != problem:
+                log.error("%s", problem)
+            self._ledger_problem = problem
+            self._paused_until = now + self._retry_seconds
+        else:
+            if taken and self._ledger_problem:
+                log.info("The queue can be written again")
+                self._ledger_problem = None
+
+    def _next_due(self, now: float) -> float:
+        due = now + IDLE_SECONDS
+        for followed in self._followed.values():
+            due = min(due, followed.look_at)
+            if followed.available and (next_due := followed.next_due(now)) is not None:
+                due = min(due, max(next_due, self._paused_until))
+        return due
+
+    def _events_lost(self) -> None:
+        log.warning("File events were lost: every folder is scanned")
+        self.rescan()

@@ -1,0 +1,234 @@
+"""What lies in a folder, looked at directory by directory and compared with what the ledger knows.
+
+The scan finds what no event told of: files from before the start, lost events, file systems without events. It holds
+one directory's rows at a time and never a list of all paths. It goes on in slices, so that whoever runs it can do
+something else in between.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .. import beneath
+from ..jobs.ledger import Known, Ledger, Verdict, judge
+from ..jobs.model import ASIDE_PREFIX, Fingerprint, Place, shown
+from ..jobs.states import State
+from .asides import put_back
+from .filters import Filter
+from .folder import WatchedFolder
+
+SLICE_ENTRIES = 1000
+SLICE_DIRECTORIES = 100
+ENDED_BY_ABSENCE = frozenset({State.PENDING, State.FAILED, State.HELD})
+ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What opening a path below a folder says when it is not there: a component is gone, no directory, or a link."""
+
+_Rows = dict[bytes, list[tuple[Known, bool]]]
+
+
+class FolderUnavailable(Exception):
+    """The folder itself can't be looked at: nothing below it may be taken for gone. The message says why."""
+
+
+@dataclass(slots=True)
+class ScanResult:
+    """What a scan has seen so far. `problems` has a sentence for each directory or file that could not be looked at;
+    `absent` the directories where files are missing that have a job."""
+
+    files_seen: int = 0
+    directories_seen: int = 0
+    taken: int = 0
+    settling: int = 0
+    ignored: int = 0
+    put_back: int = 0
+    problems: dict[bytes, str] = field(default_factory=dict)
+    absent: list[bytes] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Slice:
+    """A step of a scan: files that have been quiet long enough, and files that have yet to settle."""
+
+    ready: list[tuple[Place, Fingerprint]] = field(default_factory=list)
+    fresh: list[tuple[Place, Fingerprint]] = field(default_factory=list)
+
+
+class Scan:
+    """One scan of a folder, or of the directory `start` below it. Nothing is looked at before the first `step`."""
+
+    def __init__(self, folder: WatchedFolder, rules: Filter, ledger: Ledger, start: bytes = b"") -> None:
+        self.folder = folder
+        self.start = start
+        self.result = ScanResult()
+        self._rules = rules
+        self._ledger = ledger
+        self._stack = [start]
+        self._slices: Iterator[Slice] | None = None
+        self._slice = Slice()
+        self._left_entries = SLICE_ENTRIES
+        self._now = 0.0
+
+    def step(self, now: float) -> Slice | None:
+        """Looks at about `SLICE_ENTRIES` entries more; `None` when there are none. `now` is wall clock.
+
+        Raises `FolderUnavailable`, and what the ledger raises; the scan is over then.
+        """
+        self._now = now
+        if self._slices is None:
+            self._slices = self._run()
+        return next(self._slices, None)
+
+    def _run(self) -> Iterator[Slice]:
+        directories_left = SLICE_DIRECTORIES
+        while self._stack:
+            directory = self._stack.pop()
+            try:
+                yield from self._directory(directory)
+            except OSError as error:
+                self._failed(directory, error)
+            directories_left -= 1
+            if directories_left <= 0:
+                yield self._cut()
+                directories_left = SLICE_DIRECTORIES
+        yield self._cut()
+        if not self.start:
+            self._look_for_lost_directories()
+
+    def _look_for_lost_directories(self) -> None:
+        """A directory that is gone is never come to, and its jobs would wait for ever."""
+        for directory in self._ledger.unsent_directories(self.folder.path):
+            try:
+                with beneath.directory(self.folder.path, directory):
+                    continue
+            except OSError as error:
+                _require_root(self.folder.path)
+                if error.errno in ABSENT:
+                    self.result.absent.append(directory)
+
+    def _directory(self, directory: bytes) -> Iterator[Slice]:
+        with beneath.directory(self.folder.path, directory) as descriptor, os.scandir(descriptor) as entries:
+            rows = self._ledger.known(self.folder.path, directory)
+            self.result.directories_seen += 1
+            for entry in entries:
+                self._entry(descriptor, directory, entry, rows)
+                self._left_entries -= 1
+                if self._left_entries <= 0:
+                    yield self._cut()
+            # What is left has not been seen under its name.
+            if any(known.state in ENDED_BY_ABSENCE for of_name in rows.values() for known, _ in of_name):
+                self.result.absent.append(directory)
+
+    def _entry(self, descriptor: int, directory: bytes, entry: "os.DirEntry[str]", rows: _Rows) -> None:
+        name = os.fsencode(entry.name)
+        place = Place(self.folder.path, directory, name)
+        of_name = rows.pop(name, ())
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                if self._rules.verdict(place.relative, is_directory=True).taken:
+                    self._stack.append(place.relative)
+                return
+            if name.startswith(ASIDE_PREFIX):
+                self._aside(descriptor, directory, name)
+                return
+            if not entry.is_file(follow_symlinks=False):
+                return
+            if not self._rules.verdict(place.relative, is_directory=False).taken:
+                self.result.ignored += 1
+                return
+            found = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(found.st_mode):
+            return
+        self.result.files_seen += 1
+        fingerprint = Fingerprint.of(found)
+        verdict, _ = judge(((known.state, known.fingerprint, whole) for known, whole in of_name), fingerprint)
+        if verdict is Verdict.KNOWN:
+            return
+        if self._now - found.st_ctime >= self.folder.settle_seconds:
+            self._slice.ready.append((place, fingerprint))
+            self.result.taken += 1
+        else:
+            self._slice.fresh.append((place, fingerprint))
+            self.result.settling += 1
+
+    def _aside(self, descriptor: int, directory: bytes, name: bytes) -> None:
+        try:
+            back = put_back(descriptor, self.folder.path, directory, name, self._ledger)
+            if back is None:
+                return
+            self.result.put_back += 1
+            place = Place(self.folder.path, directory, back)
+            if self._rules.verdict(place.relative, is_directory=False).taken:
+                found = os.stat(back, dir_fd=descriptor, follow_symlinks=False)
+                self._slice.fresh.append((place, Fingerprint.of(found)))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            path = directory + b"/" + name if directory else name
+            self.result.problems[path] = f"{shown(path)} can't be put back: {error.strerror or error}"
+
+    def _cut(self) -> Slice:
+        done, self._slice = self._slice, Slice()
+        self._left_entries = SLICE_ENTRIES
+        return done
+
+    def _failed(self, directory: bytes, error: OSError) -> None:
+        """A directory could not be looked at: harmless if it is gone, as long as the folder itself is there."""
+        if not directory:
+            raise FolderUnavailable(unavailable_sentence(error)) from error
+        _require_root(self.folder.path)
+        if error.errno not in ABSENT:
+            self.result.problems[directory] = (
+                f"the directory {shown(directory)} can't be looked at: {error.strerror or error}"
+            )
+
+
+def unavailable_sentence(error: OSError) -> str:
+    """Why a watched folder can't be looked at, for the operator."""
+    if error.errno == errno.ENOENT:
+        return "the folder does not exist; it is taken up as soon as it does"
+    if error.errno == errno.ENOTDIR:
+        return "it is not a folder"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"no permission: user {os.geteuid()} must be able to read and enter the folder"
+    return f"its file system does not answer: {error.strerror or error}"
+
+
+def end_absent(folder: WatchedFolder, directory: bytes, ledger: Ledger, now: float) -> int:
+    """Ends the jobs of the directory whose files are not there; returns how many. `now` is wall clock.
+
+    Raises `FolderUnavailable` when that can't be told.
+    """
+    waiting = [
+        (name, known.job_id)
+        for name, rows in ledger.known(folder.path, directory).items()
+        for known, _ in rows
+        if known.state in ENDED_BY_ABSENCE
+    ]
+    try:
+        with beneath.directory(folder.path, directory) as descriptor:
+            gone = [job_id for name, job_id in waiting if _is_gone(descriptor, name)]
+    except OSError as error:
+        _require_root(folder.path)
+        if error.errno not in ABSENT:
+            return 0
+        gone = [job_id for _, job_id in waiting]
+    return sum(ledger.vanish(job_id, now) for job_id in gone)
+
+
+def _require_root(folder: str) -> None:
+    try:
+        os.close(os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+    except OSError as error:
+        raise FolderUnavailable(unavailable_sentence(error)) from error
+
+
+def _is_gone(descriptor: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=descriptor, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    return False
