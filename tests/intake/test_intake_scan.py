@@ -140,6 +140,18 @@ def test_files_that_are_gone_end_their_jobs_but_not_what_was_sent(it: Living) ->
     assert it.names() == [b"stays"]
 
 
+def test_a_directory_that_is_gone_as_a_whole_ends_its_jobs_too(it: Living) -> None:
+    (it.path / "sub").mkdir()
+    (it.path / "sub" / "waits").write_bytes(b"content")
+    (it.path / "stays").write_bytes(b"content")
+    it.start_and_scan()
+    it.wait_for_names(b"stays", b"sub/waits")
+    shutil.rmtree(it.path / "sub")
+    it.rescan()
+    it.wait_for_names(b"sub/waits", state=State.VANISHED)
+    assert it.names() == [b"stays"]
+
+
 def test_a_folder_that_comes_later_is_taken_up_by_itself(it: Living) -> None:
     later = it.base / "mount/out"
     it.build(later)

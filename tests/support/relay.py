@@ -67,6 +67,7 @@ class Relay:
     * `bytes_per_second`: how fast bytes go from clients to the server, all connections together; None: unlimited.
     * `stall`: connections are accepted and kept, nothing moves.
     * `refuse`: nobody listens on the port (connections there are stay).
+    * `hold_answers`: the methods of requests whose answers wait here for as long as they are named.
     * `drop_answers`: True, or the methods of requests whose answers are swallowed; the client's connection is
       reset as soon as such an answer begins. The server has then done what it was asked for.
 
@@ -79,6 +80,7 @@ class Relay:
         self.port = self._reserved.number
         self.bytes_per_second: float | None = None
         self.stall = False
+        self.hold_answers: Collection[str] = ()
         self.drop_answers: bool | Collection[str] = False
         self.bytes_to_server = self.bytes_to_client = self.connections = self.cuts = 0
         self._seen: list[Request] = []
@@ -177,7 +179,7 @@ class Relay:
         may_read = self._may_read() > 0
         for each in self._connections:
             from_client = may_read and not each.client_ended and not each.to_server
-            from_server = not each.server_ended and not each.to_client
+            from_server = not each.server_ended and not each.to_client and not self._holds(each)
             for side, reading, writing in (
                 (each.client, from_client, each.to_client),
                 (each.server, from_server, each.to_server),
@@ -235,7 +237,7 @@ class Relay:
             each.server.shutdown(socket.SHUT_WR)
 
     def _server_to_client(self, each: _Connection) -> None:
-        if not each.server_ended and not each.to_client:
+        if not each.server_ended and not each.to_client and not self._holds(each):
             data = _received(each.server, BUFFER_BYTES)
             if data and self._swallows(each):
                 self.cuts += 1
@@ -248,6 +250,9 @@ class Relay:
         self.bytes_to_client += _sent(each.client, each.to_client)
         if each.server_ended and not each.to_client and not each.client_ended:
             each.client.shutdown(socket.SHUT_WR)
+
+    def _holds(self, each: _Connection) -> bool:
+        return each.requests.current is not None and each.requests.current.method in self.hold_answers
 
     def _swallows(self, each: _Connection) -> bool:
         if isinstance(self.drop_answers, bool):

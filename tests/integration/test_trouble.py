@@ -1,0 +1,212 @@
+"""Bad input and bad surroundings: a clear message each, nothing lost; what can mend itself does, without a restart."""
+
+import http.server
+import os
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Server
+from tests.support.agent import Agent
+from tests.support.files import write
+from tests.support.relay import Relay
+
+from .test_whole_path import assert_arrived_once, done
+
+
+@pytest.fixture
+def outgoing(tmp_path: Path) -> Path:
+    folder = tmp_path / "outgoing"
+    folder.mkdir()
+    return folder
+
+
+class WebSite(http.server.BaseHTTPRequestHandler):
+    """An ordinary web server: a page for GET, 404 or 501 for the rest."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.send_error(404, "Not Found")
+
+    def do_OPTIONS(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        """Nothing: pytest's output is no place for it."""
+
+
+@pytest.fixture
+def web_site() -> Iterator[http.server.ThreadingHTTPServer]:
+    site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), WebSite)
+    thread = threading.Thread(target=site.serve_forever)
+    thread.start()
+    yield site
+    site.shutdown()
+    thread.join()
+    site.server_close()
+
+
+def test_an_endpoint_nobody_listens_at_is_said_and_waited_for(
+    embedded_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    network = relay(embedded_server)
+    network.refuse = True
+    agent = agent_factory(network.url_for(embedded_server), [{"path": outgoing, "settle_seconds": 0.2}])
+    expected = {f"{n}.dat": write(outgoing / f"{n}.dat", 100, seed=n) for n in range(4)}
+    agent.start()
+    status = agent.wait_until(lambda s: s["endpoints"][0]["breaker"] == "open", 60, "the breaker is open")
+    assert status["state"] == "degraded"
+    assert any("refused" in reason for reason in status["reasons"])
+    network.refuse = False
+    status = agent.wait_until(done(4), 60)
+    assert_arrived_once(embedded_server, expected)
+    agent.wait_until(lambda s: s["state"] == "ok", 10, "all is well again")
+
+
+def test_an_endpoint_that_is_no_tus_server_is_named_and_no_file_fails(
+    web_site: http.server.ThreadingHTTPServer, agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    agent = agent_factory(
+        f"http://127.0.0.1:{web_site.server_port}/files/", [{"path": outgoing, "settle_seconds": 0.2}]
+    )
+    write(outgoing / "file.dat", 100)
+    agent.start()
+    status = agent.wait_until(lambda s: s["endpoints"][0]["breaker"] == "open", 60, "the breaker is open")
+    assert "tus" in status["endpoints"][0]["reason"]
+    assert "404" in status["endpoints"][0]["reason"]
+    agent.wait_until(lambda s: s["jobs"]["pending"] == 1 and s["jobs"]["failed"] == 0, 10)
+
+
+def test_a_folder_that_comes_later_goes_and_comes_again(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    agent = agent_factory(embedded_server.url, [{"path": outgoing, "settle_seconds": 0.2}])
+    outgoing.rmdir()
+    agent.start()
+    status = agent.wait_until(lambda s: not s["folders"][0]["available"], 20, "the folder is unavailable")
+    assert str(outgoing) in status["reasons"][0]
+    outgoing.mkdir()
+    expected = {"1.dat": write(outgoing / "1.dat", 100, seed=1)}
+    agent.wait_until(done(1), 30)
+    outgoing.rename(outgoing.with_name("aside"))
+    agent.wait_until(lambda s: not s["folders"][0]["available"], 30, "the folder is unavailable again")
+    outgoing.mkdir()
+    expected["2.dat"] = write(outgoing / "2.dat", 100, seed=2)
+    status = agent.wait_until(done(2), 30)
+    assert_arrived_once(embedded_server, expected)
+    agent.wait_until(lambda s: s["state"] == "ok", 20)
+
+
+def test_an_unreadable_file_waits_says_why_and_goes_once_it_can_be_read(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path, tmp_path: Path
+) -> None:
+    path = outgoing / "secret.dat"
+    expected = write(path, 100)
+    path.chmod(0)
+    agent = agent_factory(embedded_server.url, [{"path": outgoing, "settle_seconds": 0.2}], unprivileged=True)
+    agent.start()
+    agent.wait_until(
+        lambda s: any("right to read" in (job["last_error"] or "") for job in agent.jobs(state="pending")), 20,
+        "the row says why",
+    )  # fmt: skip
+    path.chmod(0o644)
+    agent.wait_until(done(1), 40)
+    assert_arrived_once(embedded_server, {"secret.dat": expected})
+
+
+def test_a_second_agent_says_who_holds_the_state_folder(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    agent = agent_factory(embedded_server.url, [{"path": outgoing}])
+    agent.start()
+    second = run_agent(agent)
+    assert second.returncode == 1
+    assert f"pid {agent.pid}" in second.stderr
+    assert "Traceback" not in second.stderr
+    assert agent.status()["state"] == "ok"
+
+
+def test_a_newer_database_is_refused_in_words(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    agent = agent_factory(embedded_server.url, [{"path": outgoing}])
+    with sqlite3.connect(agent.state_dir / "queue.db") as connection:
+        connection.execute("PRAGMA user_version = 99")
+    refused = run_agent(agent)
+    assert refused.returncode == 1
+    assert "newer tusd-agent" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_damaged_database_is_refused_in_words(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    agent = agent_factory(embedded_server.url, [{"path": outgoing}])
+    (agent.state_dir / "queue.db").write_bytes(os.urandom(8192))
+    refused = run_agent(agent)
+    assert refused.returncode == 1
+    assert "damaged" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def test_a_socket_path_that_is_too_long_is_refused_in_words(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path, tmp_path: Path
+) -> None:
+    agent = agent_factory(embedded_server.url, [{"path": outgoing}], socket=tmp_path / ("x" * 100) / "control.sock")
+    refused = run_agent(agent)
+    assert refused.returncode == 78
+    assert "107" in refused.stderr
+    assert "agent.socket" in refused.stderr
+
+
+def test_a_bad_configuration_is_refused_in_words(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    agent = agent_factory(embedded_server.url, [{"path": outgoing, "setle_seconds": 2}], workers="many")
+    refused = run_agent(agent)
+    assert refused.returncode == 78
+    assert "settle_seconds" in refused.stderr, "the nearest right name"
+    assert "agent.workers" in refused.stderr
+    assert "many" in refused.stderr
+    assert str(agent.config) in refused.stderr
+
+
+def test_jobs_of_a_removed_folder_are_held_and_go_on_when_it_is_back(
+    embedded_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    network = relay(embedded_server)
+    network.refuse = True
+    folders: list[dict[str, object]] = [{"path": outgoing, "settle_seconds": 0.2}]
+    agent = agent_factory(network.url_for(embedded_server), folders)
+    write(outgoing / "file.dat", 100)
+    agent.start()
+    agent.wait_until(lambda s: s["jobs"]["pending"] == 1, 20)
+    agent.stop()
+    agent.configure(network.url_for(embedded_server), [])
+    agent.start()
+    agent.wait_until(lambda s: s["jobs"]["held"] == 1, 20)
+    agent.stop()
+    network.refuse = False
+    agent.configure(network.url_for(embedded_server), folders)
+    agent.start()
+    agent.wait_until(done(1), 30)
+
+
+def run_agent(agent: Agent) -> "subprocess.CompletedProcess[str]":
+    """One more process with the same configuration, which is expected to end by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "tusd_agent", "run", "--config", str(agent.config)],
+        cwd=agent.base,
+        env=agent.environment,
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
