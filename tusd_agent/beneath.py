@@ -9,12 +9,14 @@ import ctypes
 import errno
 import fcntl
 import os
+import signal
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _RENAME_NOREPLACE = 1
+_F_SETSIG = 10  # fcntl(2); the module fcntl has no name for it
 
 
 class NotRegular(OSError):
@@ -73,10 +75,11 @@ def at_rest(descriptor: int) -> bool | None:
     """Whether nobody has the file open for writing or mapped writable; `None` where the system can't tell.
 
     A read lease is refused while there is a writer (fcntl(2), F_SETLEASE); only the file's owner, or CAP_LEASE, may
-    ask, and network file systems don't answer. The lease is given back at once. SIGIO must be ignored: someone who
-    opens the file in between would otherwise kill us.
+    ask, and network file systems don't answer. The lease is given back at once. Who opens the file in between makes the
+    kernel send us a signal: SIGIO would kill a process that does not expect it, SIGURG is ignored by default.
     """
     try:
+        fcntl.fcntl(descriptor, _F_SETSIG, signal.SIGURG)
         fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return False if error.errno == errno.EAGAIN else None

@@ -34,7 +34,9 @@ def test_several_different_jobs_in_a_row_open_it_and_a_success_between_does_not(
     b = breaker()
     assert not b.failed(1, "cut", 0.0)
     assert not b.failed(2, "cut", 0.0)
+    assert b.reason == "cut", "said even before the breaker opens"
     b.succeeded()
+    assert b.reason is None
     assert not b.failed(3, "cut", 0.0)
     assert not b.failed(4, "cut", 0.0)
     assert b.failed(5, "cut", 0.0)

@@ -297,9 +297,10 @@ def test_an_intake_that_ended_by_an_error_is_a_problem(it: Living, monkeypatch: 
         raise ZeroDivisionError
 
     monkeypatch.setattr(it.intake, "tick", break_down)
-    assert it.intake.problems() == [f"{it.path}: not looked at yet"]
+    assert it.intake.problems() == []
     it.start()
-    wait_for(lambda: "the thread intake has ended" in it.intake.problems()[0], PATIENCE_SECONDS, "the problem")
+    wait_for(it.intake.problems, PATIENCE_SECONDS, "the problem")
+    assert "the thread intake has ended" in it.intake.problems()[0]
 
 
 def test_after_lost_events_everything_is_scanned(it: Living) -> None:

@@ -159,6 +159,15 @@ def test_defer_counts_attempts_anew_when_the_offset_advanced(queue: Queue) -> No
     assert job.attempts == 0
 
 
+def test_after_the_clock_was_set_back_nothing_waits_for_it_to_catch_up(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"a", inode=1), found(b"b", inode=2)], 1.0)
+    queue.claims.defer(queue.claimed(), 100_000.0, "down")
+    queue.claims.defer(queue.claimed(), 150.0, "down")
+    assert queue.claims.clamp(100.0, 3600.0) == 1
+    assert queue.claims.lanes() == {LANE: 150.0}
+    assert queue.claims.next_ready_at(LANE, 150.0) == 3700.0
+
+
 def test_interrupt_counts_no_attempt(queue: Queue) -> None:
     queue.ledger.enqueue([found()], 1.0)
     assert queue.claims.interrupt(queue.claimed()).attempts == 0

@@ -1,1 +1,78 @@
-"""The command line: one file per group of commands, each imported only when it is asked for."""
+"""The command line: one file per group of commands, each imported only when it is asked for.
+
+Exit codes: 0 fine; 1 it failed; 2 wrong usage; 3 the agent is not running; 4 it does not answer; 78 bad configuration.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from importlib import import_module
+from types import MappingProxyType
+from typing import NamedTuple
+
+import click
+
+from .. import __version__
+
+
+class _Row(NamedTuple):
+    """Where a command lives, ``module:attribute`` in this package, and its line in the help."""
+
+    where: str
+    line: str
+
+
+# The lines stand here, not only in the commands: to show the help, none of them has to be imported.
+COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
+    {
+        "The agent": {
+            "run": _Row("run:run_command", "Run the agent until it is stopped."),
+            "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
+            "check-config": _Row("check_config:check_config_command", "Check the configuration."),
+        },
+        "Looking": {
+            "status": _Row("status:status_command", "Show how the agent is doing."),
+            "jobs": _Row("jobs:jobs_command", "List jobs, newest first."),
+            "show": _Row("show:show_command", "Show all there is to know of a job."),
+        },
+    }
+)
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for section in COMMANDS.values() for name in section]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        for section in COMMANDS.values():
+            if cmd_name in section:
+                module, _, attribute = section[cmd_name].where.partition(":")
+                command: click.Command = getattr(import_module(f".{module}", __package__), attribute)
+                return command
+        return None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        names = self.list_commands(ctx)
+        if args[0] not in names and not args[0].startswith("-"):
+            near = get_close_matches(args[0], names, 1)
+            allowed = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names)}."
+            ctx.fail(f"There is no command {args[0]!r}. {allowed}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for title, section in COMMANDS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name, row.line) for name, row in section.items()], col_max=14)
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Each command explains itself: tusd-agent COMMAND --help",
+)
+@click.version_option(__version__, prog_name="tusd-agent", message="%(prog)s %(version)s")
+def main() -> None:
+    """Drop a file into a watched folder: it arrives on a tus server, whole, exactly once."""

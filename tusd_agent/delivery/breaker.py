@@ -28,6 +28,7 @@ class BreakerState(StrEnum):
 class Breaker:
     """The breaker of one endpoint. Not thread-safe: its owner holds a lock.
 
+    `reason` says why the last thing it heard of the endpoint was a failure, also while it is still closed.
     `threshold` different jobs must fail in a row; probes are `first_probe_seconds` apart at first, twice as far after
     each failure, at most `longest_probe_seconds`, each somewhere in the upper half of that (jitter).
     """
@@ -71,10 +72,10 @@ class Breaker:
         `wait_seconds` is what the server asked for (Retry-After): no probe before that.
         """
         self._failed_jobs.add(job_id)
+        self.reason = reason
         if self.state is BreakerState.CLOSED and not at_once and len(self._failed_jobs) < self.threshold:
             return False
         self.state = BreakerState.OPEN
-        self.reason = reason
         step = min(self.longest_probe_seconds, self.first_probe_seconds * 2 ** min(self._failed_probes, 32))
         self._failed_probes += 1
         self.probe_at = now + max(wait_seconds, step * self.rng.uniform(0.5, 1.0))

@@ -50,6 +50,7 @@ class Flight:
         marks = list(self._marks)
         rate = 0.0
         if marks:
-            elapsed = self._monotonic() - marks[0][0]
-            rate = (self._offset_bytes - marks[0][1]) / elapsed if elapsed > 0 else 0.0
+            # At least a second: what the kernel's buffers take at once is no rate.
+            elapsed = max(self._monotonic() - marks[0][0], 1.0)
+            rate = (self._offset_bytes - marks[0][1]) / elapsed
         return FlightFigures(self.job, self.phase, self._offset_bytes, max(rate, 0.0), self._started_at)

@@ -10,6 +10,9 @@ from ..tus import errors
 
 FIRST_BACKOFF_SECONDS = 5.0
 LONGEST_BACKOFF_SECONDS = 3600.0
+LONGEST_WAIT_SECONDS = 3600.0
+"""Nothing is deferred for longer: neither by our own backoff nor by a Retry-After, of which an hour is believed."""
+
 LONGEST_LOCAL_BACKOFF_SECONDS = 300.0
 """What is wrong with a file here (its permissions, say) is mended by a person nearby: look again soon."""
 

@@ -14,7 +14,7 @@ from ..jobs.model import Job, Lane
 from ..jobs.moves import StaleClaim
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
-from .policy import Blame, Judgement
+from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
 from .ratelimit import TokenBucket
 from .rules import EndpointRules, FolderRules
 from .uploader import Uploader
@@ -23,6 +23,8 @@ from .worker import Worker, terminate
 log = logging.getLogger("tusd_agent.delivery")
 
 DATABASE_RETRY_SECONDS = 5.0
+CLOCK_STEP_SECONDS = 30.0
+"""By so much must wall clock and monotonic clock disagree before it counts as the clock having been set."""
 
 
 @dataclass(slots=True)
@@ -100,6 +102,7 @@ class Pool:
         self._flights: dict[int, Flight] = {}
         self._owed: list[Job] = []
         self._served = _Served()
+        self._wall_offset = 0.0
         self.problem: str | None = None
 
     # What others tell and ask. Each is safe from any thread.
@@ -216,6 +219,7 @@ class Pool:
     def run_once(self) -> bool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
         self._pay_debts()
+        self._notice_clock_steps()
         taken = self._take()
         if taken is None:
             endpoints = {name: line.rules for name, line in self._lines.items()}
@@ -280,6 +284,19 @@ class Pool:
         if leftover_at is not None:
             waits.append(leftover_at - now)
         return max(0.0, min(waits)) + 0.001 if waits else None
+
+    def _notice_clock_steps(self) -> None:
+        """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.
+
+        Found at the first step too, for the clock may have been set while the agent was not running.
+        """
+        now = self._clock()
+        offset = now - self._monotonic()
+        with self._changed:
+            stepped = abs(offset - self._wall_offset) > CLOCK_STEP_SECONDS
+            self._wall_offset = offset
+        if stepped:
+            self._claims.clamp(now, LONGEST_WAIT_SECONDS)
 
     def _pay_debts(self) -> None:
         """Puts back the jobs that a failing database left in a worker's hands."""

@@ -48,7 +48,7 @@ class FollowedFolder:
         self.rules = Filter(folder)
         self.notes = Notes()
         self.available = False
-        self.problem: str | None = "not looked at yet"
+        self.problem: str | None = None
         self.look_at = 0.0
         self.watch_at = 0.0
         self.identity: tuple[int, int] | None = None

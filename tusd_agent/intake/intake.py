@@ -61,6 +61,8 @@ class Intake:
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._states = [followed.state(None) for followed in self._followed.values()]
+        self.looked_at = not self._followed
+        """Whether every folder has been looked at once; before that, nothing can be said of them."""
 
     def start(self) -> None:
         """Starts the threads: watching and the first scan begin at once."""
@@ -137,6 +139,7 @@ class Intake:
                 if followed.available:
                     self._advance(followed, now)
         self._states = [followed.state(self._presence.problem(followed)) for followed in self._followed.values()]
+        self.looked_at = True
         return max(0.0, self._next_due(now) - now)
 
     def _advance(self, followed: FollowedFolder, now: float) -> None:

@@ -42,6 +42,14 @@ class Claims:
                 move(connection, job, Event.RECOVER, attempts=max(job.attempts - 1, 0))
         return len(rows)
 
+    def clamp(self, now: float, longest_seconds: float) -> int:
+        """The clock was set back: nothing waits longer from now than it ever would have. Returns how many jobs did."""
+        with self._database.transaction() as connection:
+            return connection.execute(
+                "UPDATE jobs SET not_before = ?1 WHERE state IN ('pending', 'delivered') AND not_before > ?1",
+                (now + longest_seconds,),
+            ).rowcount
+
     def lanes(self) -> dict[Lane, float]:
         """The lanes in which jobs wait, each with the instant its first one becomes ready.
 

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from .model import Fingerprint, Found, Job, Place
-from .rows import SELECT_JOB, directory_id, folder_id, job_of
+from .rows import JOBS_OF_PATH, directory_id, folder_id, job_of
 from .states import SUPERSEDABLE, Event, State, target
 
 COLUMNS = frozenset(
@@ -53,11 +53,7 @@ def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: F
 
 def jobs_at(connection: sqlite3.Connection, place: Place) -> list[Job]:
     """The jobs of a path, newest first."""
-    rows = connection.execute(
-        f"{SELECT_JOB} WHERE j.directory_id = (SELECT d2.id FROM directories d2 JOIN folders f2 ON "
-        "f2.id = d2.folder_id WHERE f2.path = ? AND d2.path = ?) AND j.name = ? ORDER BY j.placed DESC, j.id DESC",
-        (place.folder, place.directory, place.name),
-    )
+    rows = connection.execute(JOBS_OF_PATH, (place.folder, place.directory, place.name))
     return [job_of(row) for row in rows]
 
 

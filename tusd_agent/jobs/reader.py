@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .database import DatabaseUnusable, NewerDatabase
 from .model import Job, Place
-from .rows import SELECT_JOB, job_by_id, job_of
+from .rows import JOBS_OF_PATH, SELECT_JOB, job_by_id, job_of
 from .schema import SCHEMA_VERSION
 from .states import State
 
@@ -75,21 +75,19 @@ class Reader:
     def at(self, place: Place) -> list[Job]:
         """The jobs of a path, newest first."""
         with self._connection() as connection:
-            rows = connection.execute(
-                f"{SELECT_JOB} WHERE f.path = ? AND d.path = ? AND j.name = ? ORDER BY j.placed DESC, j.id DESC",
-                (place.folder, place.directory, place.name),
-            ).fetchall()
+            rows = connection.execute(JOBS_OF_PATH, (place.folder, place.directory, place.name)).fetchall()
         return [job_of(row) for row in rows]
 
     def page(self, *, states: tuple[State, ...] = (), limit: int = 100, cursor: int | None = None) -> Page:
         """At most `limit` jobs in these states (none named: all), newest first, from below `cursor`."""
-        conditions, values = ["j.id < ?"], [cursor if cursor is not None else 2**62]
+        conditions = ["j.id < ?"]
         if states:
-            conditions.append(f"j.state IN ({', '.join('?' * len(states))})")
+            # Written out, not bound: SQLite uses a partial index only where it can see that the condition implies it.
+            conditions.append(f"j.state IN ({', '.join(repr(str(state)) for state in states)})")
         with self._connection() as connection:
             rows = connection.execute(
                 f"{SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY j.id DESC LIMIT ?",
-                (*values, *states, limit + 1),
+                (cursor if cursor is not None else 2**62, limit + 1),
             ).fetchall()
         jobs = tuple(job_of(row) for row in rows[:limit])
         return Page(jobs, jobs[-1].id if len(rows) > limit else None)

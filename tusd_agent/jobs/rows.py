@@ -16,6 +16,13 @@ JOB_TABLES = "jobs j JOIN directories d ON d.id = j.directory_id JOIN folders f 
 SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM {JOB_TABLES}"
 
 
+JOBS_OF_PATH = f"""{SELECT_JOB}
+    WHERE j.directory_id = (SELECT d2.id FROM directories d2 JOIN folders f2 ON f2.id = d2.folder_id
+        WHERE f2.path = ? AND d2.path = ?) AND j.name = ?
+    ORDER BY j.placed DESC, j.id DESC"""
+"""The jobs of one path (folder, directory, name), newest content first."""
+
+
 def job_of(row: tuple[Any, ...]) -> Job:
     """The job that a row of `SELECT_JOB` holds."""
     (

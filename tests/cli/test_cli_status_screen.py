@@ -1,0 +1,145 @@
+"""The screen of ``status``: what an operator has to see of each kind of trouble."""
+
+from tusd_agent.cli.status_screen import MAX_UPLOADS, screen
+from tusd_agent.control.replies import Endpoint, Folder, InFlight, Status
+from tusd_agent.jobs.states import State
+
+NOW = 10_000.0
+
+
+def jobs(**counts: int) -> dict[str, int]:
+    return {**{str(state): 0 for state in State}, **counts}
+
+
+def folder(path: str = "/srv/out", **changes: object) -> Folder:
+    plain = Folder(
+        path=path, endpoint="default", after_upload="keep", mode="inotify", available=True, problem=None, settling=0,
+        scanning=False, last_scan_at=NOW - 180, last_scan_seconds=0.1, files_seen=3,
+        jobs=jobs(pending=3, done=1204), waiting_bytes=12 * 1024**2,
+    )  # fmt: skip
+    return {**plain, **changes}  # type: ignore[typeddict-item]  # as the tests name them
+
+
+def endpoint(**changes: object) -> Endpoint:
+    plain = Endpoint(
+        name="default", url="https://uploads.example/files/", breaker="closed", reason=None, next_probe_at=None,
+        in_flight=0, answered_at=None, rate_limit_bytes_per_second=0,
+    )  # fmt: skip
+    return {**plain, **changes}  # type: ignore[typeddict-item]  # as the tests name them
+
+
+def upload(number: int = 12, **changes: object) -> InFlight:
+    plain = InFlight(
+        id=number, path=f"/srv/out/{number}.dat", path_b64="", endpoint="default", size_bytes=4 * 1024**3,
+        offset_bytes=1024**3, rate_bytes_per_second=12 * 1024**2, eta_seconds=256.0, phase="uploading", started_at=NOW,
+    )  # fmt: skip
+    return {**plain, **changes}  # type: ignore[typeddict-item]  # as the tests name them
+
+
+def status(**changes: object) -> Status:
+    plain = Status(
+        state="ok", reasons=[], version="1.2.3", pid=4711, uid=107, started_at=NOW - 11_520, now=NOW,
+        database_bytes=2 * 1024**2, jobs=jobs(pending=3, done=1204), bytes=jobs(pending=12 * 1024**2),
+        folders=[folder()], endpoints=[endpoint()], in_flight=[],
+    )  # fmt: skip
+    return {**plain, **changes}  # type: ignore[typeddict-item]  # as the tests name them
+
+
+def drawn(**changes: object) -> str:
+    return screen(status(**changes), lambda text, colour: text)
+
+
+def test_when_all_is_well() -> None:
+    assert drawn() == (
+        "tusd-agent 1.2.3: ok, up 3 h 12 min (pid 4711, user 107)\n"
+        "\n"
+        "FOLDER    WAITING  UPLOADING  DONE  FAILED\n"
+        "/srv/out        3          0  1204       0\n"
+        "  to default, then keep, inotify, 12 MiB waiting, scanned 3 min ago\n"
+        "\n"
+        "ENDPOINT  URL\n"
+        "default   https://uploads.example/files/  accepts\n"
+        "\n"
+        "Total: 3 waiting (12 MiB), 0 uploading, 1204 done, 0 failed; database 2.0 MiB"
+    )
+
+
+def test_reasons_stand_below_the_state() -> None:
+    text = drawn(state="degraded", reasons=["folder /srv/out: gone", "the disk is full"])
+    assert "1.2.3: degraded, up" in text
+    assert "\n  ! folder /srv/out: gone\n  ! the disk is full\n" in text
+
+
+def test_a_folder_that_is_gone_and_one_with_a_problem() -> None:
+    text = drawn(
+        folders=[
+            folder("/mnt/nas", available=False, problem="the folder does not exist", last_scan_at=None),
+            folder("/srv/big", problem="watch limit reached", settling=1, scanning=True),
+        ]
+    )
+    assert "\n  ! unavailable: the folder does not exist\n" in text
+    assert "\n  ! watch limit reached\n  to default, then keep, inotify, 12 MiB waiting, 1 file settling, being" in text
+
+
+def test_states_that_are_rare_have_a_column_when_there_are_jobs_in_them() -> None:
+    text = drawn(folders=[folder(jobs=jobs(held=2)), folder("/srv/b")], jobs=jobs(held=2, failed=1), bytes=jobs())
+    lines = text.splitlines()
+    head = lines[2]
+    assert head.split() == ["FOLDER", "WAITING", "UPLOADING", "DONE", "FAILED", "HELD"]
+    assert lines[3].endswith("2")
+    assert len(lines[3]) == len(head), "numbers end below the headings"
+    assert lines[-1].startswith("Total: 0 waiting, 0 uploading, 0 done, 1 failed, 2 held;")
+
+
+def test_no_folder_is_said() -> None:
+    assert "No folder is watched" in drawn(folders=[])
+
+
+def test_breakers_in_words() -> None:
+    text = drawn(
+        endpoints=[
+            endpoint(breaker="open", reason="auth: 401", next_probe_at=NOW + 43, answered_at=NOW - 7200),
+            endpoint(name="due", breaker="open", next_probe_at=NOW - 1),
+            endpoint(name="back", breaker="returning", in_flight=1, rate_limit_bytes_per_second=25 * 1024**2),
+        ]
+    )
+    assert "its jobs wait (auth: 401), tried again in 43 s, answered 2 h ago" in text
+    assert "its jobs wait, tried again now\n" in text
+    assert "comes back, few at a time, 1 in flight, at most 25 MiB/s" in text
+
+
+def test_uploads_in_flight() -> None:
+    text = drawn(
+        in_flight=[upload(), upload(13, offset_bytes=0, rate_bytes_per_second=0, eta_seconds=None, phase="starting")]
+    )
+    assert "\n  25 %  1.0 GiB of 4.0 GiB  12 MiB/s  4 min left  #12 /srv/out/12.dat\n" in text
+    assert "\n   0 %      0 B of 4.0 GiB         -  starting    #13 /srv/out/13.dat\n" in text
+
+
+def test_many_uploads_do_not_fill_more_than_a_screen() -> None:
+    text = drawn(in_flight=[upload(number) for number in range(100)])
+    assert text.count("GiB of") == MAX_UPLOADS
+    assert f"and {100 - MAX_UPLOADS} more" in text
+
+
+def test_nothing_that_was_named_elsewhere_reaches_the_terminal_raw() -> None:
+    evil = "\x1b]0;owned\x07\r\n"
+    text = drawn(
+        version=evil,
+        reasons=[evil],
+        folders=[folder(evil, problem=evil, endpoint=evil, mode=evil, after_upload=evil)],
+        endpoints=[endpoint(name=evil, url=evil, breaker="open", reason=evil)],
+        in_flight=[upload(path=evil, phase=evil, eta_seconds=None)],
+    )
+    assert [char for char in text if not char.isprintable() and char != "\n"] == []
+    assert "\\x1b]0;owned" in text
+
+
+def test_colours_are_given_by_name() -> None:
+    text = screen(
+        status(state="degraded", reasons=["why"], endpoints=[endpoint(breaker="open")]),
+        lambda text, colour: f"<{colour}>{text}</>",
+    )
+    assert text.startswith("tusd-agent 1.2.3: <red>degraded</>, up")
+    assert "\n<red>  ! why</>\n" in text
+    assert "\n<yellow>default   https://uploads.example/files/  its jobs wait</>\n" in text

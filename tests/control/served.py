@@ -1,0 +1,85 @@
+"""A real queue with jobs in it, and the control socket that answers for it."""
+
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+from tusd_agent.control.commands import Commands
+from tusd_agent.control.replies import Status, bytes_by_state, jobs_by_state
+from tusd_agent.control.server import ControlServer
+from tusd_agent.jobs.claims import Claims
+from tusd_agent.jobs.database import Database
+from tusd_agent.jobs.ledger import Ledger
+from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place
+from tusd_agent.jobs.reader import Reader
+
+FOLDER = "/srv/out"
+UPLOAD_URL = "https://user:secret@uploads.example/files/0123456789abcdef?token=secret"
+
+
+class Served:
+    """The queue, and a server for it that is not started yet. `status` is what ``GET /v1/status`` answers.
+
+    The socket has a short folder of its own: its path may have 107 bytes only, and pytest's folders use them up.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.short = Path(tempfile.mkdtemp(prefix="ta-"))
+        self.socket = self.short / "control.sock"
+        self.database = Database(folder / "queue.db")
+        self.database.open()
+        self.ledger = Ledger(self.database)
+        self.claims = Claims(self.database)
+        self.reader = Reader(folder / "queue.db")
+        self.commands = Commands(self.reader, self.status)
+        self.server = ControlServer(self.socket, self.commands, deadline_seconds=30)
+        self.state = "ok"
+        self.reasons: list[str] = []
+
+    def status(self) -> Status:
+        counts = self.reader.counts()
+        return Status(
+            state=self.state, reasons=self.reasons, version="1.2.3", pid=4711, uid=0, started_at=1000.0, now=1060.0,
+            database_bytes=4096, jobs=jobs_by_state(counts), bytes=bytes_by_state(counts),
+            folders=[], endpoints=[], in_flight=[],
+        )  # fmt: skip
+
+    def enqueue(self, *relative: bytes, folder: str = FOLDER, size: int = 10, now: float = 100.0) -> None:
+        """A pending job for each path; the n-th has inode and mtime of its own."""
+        first = sum(count.jobs for count in self.reader.counts()) + 1
+        found = [
+            Found(Place.below(folder, path), Fingerprint(size, number, number, number), "default")
+            for number, path in enumerate(relative, first)
+        ]
+        assert self.ledger.enqueue(found, now) == len(found)
+
+    def claim(self, folder: str = FOLDER, now: float = 200.0) -> Job:
+        job = self.claims.claim(Lane(folder, "default"), now)
+        assert job is not None
+        return job
+
+    def fail(self, error: str = "403 Forbidden", reason: str = "refused by the server") -> Job:
+        """The next pending job becomes a failed one with an upload."""
+        return self.claims.fail(self.claims.created(self.claim(), UPLOAD_URL), error, 300.0, reason)
+
+    def close(self) -> None:
+        self.server.stop()
+        self.database.close()
+        shutil.rmtree(self.short, ignore_errors=True)
+
+
+def connected(path: Path, timeout_seconds: float = 5.0) -> socket.socket:
+    """A bare connection to the socket."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(timeout_seconds)
+    connection.connect(str(path))
+    return connection
+
+
+def all_of(connection: socket.socket) -> bytes:
+    """What the other side sends until it closes."""
+    received = b""
+    while block := connection.recv(65536):
+        received += block
+    return received

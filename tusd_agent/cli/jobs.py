@@ -1,0 +1,111 @@
+"""``tusd-agent jobs``: the list of jobs, newest first."""
+
+import time
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from ..control.replies import JobReply
+from ..jobs.states import State
+from .options import config_option, in_colour, json_option, on_terminal, say, say_json, socket_option, warn
+from .views import MAX_PAGE, View, ask
+from .words import aligned, distance, percent, size
+
+DEFAULT_LIMIT = 50
+HEADINGS = ("ID", "STATE", "SIZE", "SENT", "SINCE", "PATH")
+# What the columns but the path take, so that pages printed one after the other are of one piece.
+_WIDEST = ("9999999", "superseded", "1023 KiB", "100 %", "in 23 h 59 min")
+_NUMBERS = (0, 2, 3)
+_COLOURS = {"failed": "red", "held": "yellow", "uploading": "cyan", "disposing": "cyan", "done": "green"}
+
+
+@click.command("jobs")
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice([str(state) for state in State]), metavar="STATE",
+    help=f"Only jobs in this state; may be given several times. One of {', '.join(State)}.",
+)  # fmt: skip
+@click.option(
+    "--limit", type=click.IntRange(1, MAX_PAGE), help=f"How many, 1 to {MAX_PAGE}.  [default: {DEFAULT_LIMIT}]"
+)
+@click.option("--all", "every", is_flag=True, help="All of them, page by page.")
+@json_option
+@config_option
+@socket_option
+def jobs_command(
+    states: tuple[str, ...], limit: int | None, every: bool, as_json: bool, config: Path | None, socket: Path | None
+) -> None:
+    """List jobs, newest first; with --json one object a line.
+
+    Example: tusd-agent jobs --state failed --state held
+    """
+    if every and limit is not None:
+        raise click.UsageError("give either --limit or --all")
+    draw = _draw_json if as_json else _draw_table if on_terminal() else _draw_plain
+    cursor: int | None = None
+    pages = 0
+
+    def question(view: View) -> int | None:
+        """Draws page after page; asked again, it goes on with the page that is next."""
+        nonlocal cursor, pages
+        while True:
+            page = view.page(states, MAX_PAGE if every else limit or DEFAULT_LIMIT, cursor)
+            draw(page["jobs"], pages == 0)
+            pages += 1
+            cursor = page["next_cursor"]
+            if cursor is None or not every:
+                return cursor
+
+    more, exit_code = ask(socket, config, question)
+    if more is not None and not as_json:
+        warn("There are more: --all shows them.")
+    raise SystemExit(exit_code)
+
+
+def _draw_json(jobs: list[JobReply], first: bool) -> None:
+    for job in jobs:
+        say_json(job, indent=None)
+
+
+def _draw_plain(jobs: list[JobReply], first: bool) -> None:
+    if not jobs and first:
+        warn("No jobs.")
+        return
+    now = time.time()
+    rows = [[*_WIDEST, ""], list(HEADINGS), *(_cells(job, now) for job in jobs)]
+    for line in aligned(rows, right=_NUMBERS)[1 if first else 2 :]:
+        say(line)
+
+
+def _draw_table(jobs: list[JobReply], first: bool) -> None:
+    if not jobs and first:
+        warn("No jobs.")
+        return
+    # Drawing is the only thing rich is needed for, and it takes longer to import than all else here.
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, show_header=first, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, widest in enumerate(_WIDEST):
+        justify: Literal["left", "right"] = "right" if number in _NUMBERS else "left"
+        table.add_column(HEADINGS[number], justify=justify, min_width=len(widest), no_wrap=True)
+    table.add_column(HEADINGS[-1], overflow="fold")
+    now = time.time()
+    for job in jobs:
+        cells = [Text(cell) for cell in _cells(job, now)]
+        cells[1].stylize(_COLOURS.get(job["state"], ""))
+        table.add_row(*cells)
+    Console(no_color=not in_colour(), highlight=False).print(table)
+
+
+def _cells(job: JobReply, now: float) -> list[str]:
+    why = job["reason"] or job["last_error"]
+    shown = f"{job['path']}  ({why})" if why and job["state"] != "done" else job["path"]
+    sent = percent(job["offset_bytes"], job["size_bytes"])
+    return [str(job["id"]), job["state"], size(job["size_bytes"]), sent, distance(_since(job), now), shown]
+
+
+def _since(job: JobReply) -> float:
+    """When the job came to where it is, as far as it is known."""
+    return max(at for at in (job["created_at"], job["claimed_at"], job["delivered_at"], job["finished_at"]) if at)

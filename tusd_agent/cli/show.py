@@ -1,0 +1,112 @@
+"""``tusd-agent show``: all there is to know of a job, or of the jobs of a file."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from ..control.replies import JobReply
+from ..jobs.model import shown
+from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
+from .views import View, ask
+from .words import distance, instant, percent, size
+
+_WIDTH = 14
+_WAITING = ("pending", "delivered")
+
+
+@click.command("show")
+@click.argument("job", metavar="ID|PATH")
+@json_option
+@config_option
+@socket_option
+def show_command(job: str, as_json: bool, config: Path | None, socket: Path | None) -> None:
+    """Show all there is to know of a job.
+
+    ID is a number as `tusd-agent jobs` lists them; for a file whose name is a number write ./NAME. A PATH may have
+    several jobs, one for each content it had: the newest is shown, --json prints them all, one a line.
+
+    Example: tusd-agent show /srv/outgoing/run-7.dat
+    """
+    if job.isascii() and job.isdecimal():
+        number = int(job)
+        found, exit_code = ask(socket, config, lambda view: _numbered(view, number))
+        missing, hint = f"there is no job {number}", "tusd-agent jobs lists them"
+    else:
+        path = os.path.abspath(os.fsencode(job))
+        found, exit_code = ask(socket, config, lambda view: _at(view, path))
+        missing = f"there is no job for {shown(path)}"
+        hint = "a file has one when it lies in a watched folder, is taken by its filters and has settled"
+    if not found:
+        fail(missing, hint, exit_code or EXIT_FAILED)
+    if as_json:
+        for one in found:
+            say_json(one, indent=None)
+    else:
+        for line in _lines(found, time.time()):
+            say(line)
+    raise SystemExit(exit_code)
+
+
+def _numbered(view: View, number: int) -> list[JobReply]:
+    found = view.job(number) if number < 2**63 else None
+    return [found] if found is not None else []
+
+
+def _at(view: View, path: bytes) -> list[JobReply]:
+    """The jobs of the path as it was given, else as it is without the links its folders go through."""
+    resolved = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+    return view.at(path) or (view.at(resolved) if resolved != path else [])
+
+
+def _lines(jobs: list[JobReply], now: float) -> Iterator[str]:
+    newest, *earlier = jobs
+    yield from _job_lines(newest, now)
+    if earlier:
+        yield ""
+        yield "earlier contents of this path:"
+    for job in earlier:
+        yield f"  job {job['id']}: {job['state']}, {size(job['size_bytes'])}, made {instant(job['created_at'], now)}"
+
+
+def _job_lines(job: JobReply, now: float) -> Iterator[str]:
+    yield f"job {job['id']}: {_state(job, now)}"
+    yield _line("file", job["path"])
+    yield _line("size", f"{size(job['size_bytes'])} ({job['size_bytes']} bytes)")
+    sent = f"{size(job['offset_bytes'])}, {percent(job['offset_bytes'], job['size_bytes'])}"
+    yield _line("sent", sent if job["delivered_at"] is None else "all of it")
+    yield _line("endpoint", job["endpoint"])
+    again = f", {job['restarts']} anew because the server had lost it" if job["restarts"] else ""
+    yield _line("attempts", f"{job['attempts']}{again}")
+    instants = (
+        ("found", job["created_at"]),
+        ("next try", job["not_before"] if job["state"] in _WAITING and (job["not_before"] or 0) > now else None),
+        ("last claimed", job["claimed_at"]),
+        ("delivered", job["delivered_at"]),
+        ("finished", job["finished_at"]),
+    )
+    for title, at in instants:
+        if at is not None:
+            yield _line(title, instant(at, now))
+    texts = (
+        ("last error", job["last_error"]),
+        ("reason", job["reason"]),
+        ("sha-256", job["digest_sha256"]),
+        ("upload", job["upload_url"]),
+        ("uuid", job["uuid"]),
+    )
+    for title, text in texts:
+        if text:
+            yield _line(title, text)
+
+
+def _state(job: JobReply, now: float) -> str:
+    at = job["not_before"]
+    later = at is not None and at > now and job["state"] in _WAITING
+    return f"{job['state']}, tried again {distance(at, now)}" if later and at is not None else job["state"]
+
+
+def _line(title: str, value: str) -> str:
+    return f"  {title:<{_WIDTH}}{value}"

@@ -1,0 +1,161 @@
+"""One request of the control socket and its answer: HTTP/1.1 with JSON, bounded in time and size."""
+
+import http.client
+import io
+import json
+import logging
+import socket
+import time
+from contextlib import closing, suppress
+from http.server import BaseHTTPRequestHandler
+
+from .commands import Answer, Commands
+from .replies import Error, escaped
+
+log = logging.getLogger("tusd_agent.control")
+
+DEADLINE_SECONDS = 2.0
+MAX_REQUEST_BYTES = 32 * 1024
+"""Request line and headers; a path has 4096 bytes at most (PATH_MAX), base64 and escaping make 16 KiB of it."""
+
+MAX_LEFT_READS = 32
+"""So often what is left of a request that was refused is read, up to 32 KiB at a time, before it is cut."""
+
+_BUSY_PATIENCE_SECONDS = 0.05
+_LAST_WORD_SECONDS = 0.1
+
+
+class _TooLarge(Exception):
+    """The request is larger than `MAX_REQUEST_BYTES`."""
+
+
+class _Bounded(io.RawIOBase):
+    """What a socket receives, until a deadline (monotonic) and up to a number of bytes."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self._left = MAX_REQUEST_BYTES
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]  # the buffer of a reader
+        if self._left <= 0:
+            raise _TooLarge
+        _until(self._connection, self._deadline)
+        received = self._connection.recv_into(buffer, min(len(buffer), self._left))
+        self._left -= received
+        return received
+
+
+class Exchange(BaseHTTPRequestHandler):
+    """One request and its answer; all of it happens in the constructor, as its base class has it."""
+
+    protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.0"  # what is no request at all still gets an answer with a status
+    server_version = "tusd-agent"
+    sys_version = ""
+
+    def __init__(self, connection: socket.socket, commands: Commands, deadline_seconds: float) -> None:
+        self._commands = commands
+        self._deadline = time.monotonic() + deadline_seconds
+        super().__init__(connection, "", None)  # type: ignore[arg-type]  # a Unix socket's peer has no address
+
+    def setup(self) -> None:
+        self.connection = self.request
+        self.rfile = io.BufferedReader(_Bounded(self.connection, self._deadline))
+        self.wfile = self._written = io.BytesIO()
+
+    def handle(self) -> None:
+        self.close_connection = True
+        self.requestline, self.command = "", ""
+        self.request_version = self.default_request_version
+        try:
+            self.raw_requestline = self.rfile.readline()
+            if not self.raw_requestline or not self.parse_request():
+                return
+        except TimeoutError:
+            self.send_error(408)
+            return
+        except _TooLarge:
+            self.send_error(431)
+            return
+        try:
+            self._reply(self._commands.answer(self.command, self.path))
+        except Exception:
+            log.exception("the control socket can't answer %s", escaped(self.requestline))
+            self.send_error(500)
+
+    def finish(self) -> None:
+        """Sends the answer in one go, then waits for the other side: closing on unread bytes would cut the answer."""
+        content = self._written.getvalue()
+        if not content:
+            return
+        _until(self.connection, max(self._deadline, time.monotonic() + _LAST_WORD_SECONDS))
+        self.connection.sendall(content)
+        self.connection.shutdown(socket.SHUT_WR)
+        for _ in range(MAX_LEFT_READS):
+            _until(self.connection, self._deadline)
+            if not self.connection.recv(MAX_REQUEST_BYTES):
+                break
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """An answer to what is no request that can be answered; the base class calls it too."""
+        name, text, hint = _ERRORS.get(code, ("bad_request", message or http.client.responses.get(code, ""), ""))
+        self._reply(Answer(code, Error(code=name, message=escaped(text), hint=hint)))
+
+    def _reply(self, answer: Answer) -> None:
+        body = _encoded(answer)
+        self.send_response_only(answer.status)
+        for name, value in {**_headers(body), **answer.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+        log.debug("%s: %d", escaped(self.requestline), answer.status)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the name is the base class's
+        log.debug("%s", escaped(format % args))
+
+
+_ERRORS = {
+    408: ("too_slow", "the request did not arrive in time", f"a request has {DEADLINE_SECONDS:g} s"),
+    431: ("too_large", "the request is too large", f"request line and headers: at most {MAX_REQUEST_BYTES} bytes"),
+    500: ("internal", "the agent could not answer", "the agent's log says why"),
+    503: ("busy", "too many connections at once", "ask again in a moment"),
+}
+
+
+def _encoded(answer: Answer) -> bytes:
+    # A half surrogate becomes an escape, which JSON understands.
+    return json.dumps(answer.body, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+def _headers(body: bytes) -> dict[str, str]:
+    return {
+        "Content-Type": "application/json",
+        "Content-Length": str(len(body)),
+        "Cache-Control": "no-store",
+        "Connection": "close",
+    }
+
+
+def _until(connection: socket.socket, deadline: float) -> None:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    connection.settimeout(left)
+
+
+def refuse(connection: socket.socket) -> None:
+    """503 to one connection too many. What it has asked is read first, if it is there: see `Exchange.finish`."""
+    name, message, hint = _ERRORS[503]
+    body = _encoded(Answer(503, Error(code=name, message=message, hint=hint)))
+    head = "".join(f"{name}: {value}\r\n" for name, value in _headers(body).items())
+    with closing(connection), suppress(OSError):
+        connection.settimeout(_BUSY_PATIENCE_SECONDS)
+        with suppress(TimeoutError):
+            connection.recv(MAX_REQUEST_BYTES)
+        connection.sendall(f"HTTP/1.1 503 Service Unavailable\r\n{head}\r\n".encode("ascii") + body)
+    log.debug("refused: too many connections")

@@ -1,0 +1,215 @@
+"""What the control socket answers: the shape of each reply, and how a job becomes one.
+
+Instants are seconds since the epoch, durations end in ``_seconds``, sizes in ``_bytes``. A path that is no UTF-8 is
+there twice: `path` is fit to be shown, `path_b64` (base64 of the exact bytes, RFC 4648) to be worked with. Members
+may be added to any reply later: a client ignores those it does not know.
+"""
+
+from base64 import b64encode
+from collections.abc import Iterable
+from typing import NotRequired, TypedDict
+from urllib.parse import urlsplit, urlunsplit
+
+from ..jobs.model import Job, shown
+from ..jobs.reader import Count, Page
+from ..jobs.states import State
+
+KEPT_OF_UPLOAD_ID = 4
+
+
+class Counts(TypedDict):
+    """What the database alone can tell of the queue. Both tables have every state as a key."""
+
+    now: float
+    database_bytes: int
+    jobs: dict[str, int]
+    bytes: dict[str, int]
+
+
+class FolderCounts(TypedDict):
+    """The jobs of a folder by state (every state is a key); `waiting_bytes` are those of the jobs that wait."""
+
+    path: str
+    jobs: dict[str, int]
+    waiting_bytes: int
+
+
+class Folder(FolderCounts):
+    """A watched folder. `problem` is a sentence; a folder with a problem may still be `available`.
+
+    `mode` is how its changes are learned of, `settling` counts files that are not quiet yet; the last scan is the last
+    complete one, null before the first.
+    """
+
+    endpoint: str
+    after_upload: str
+    mode: str
+    available: bool
+    problem: str | None
+    settling: int
+    scanning: bool
+    last_scan_at: float | None
+    last_scan_seconds: float | None
+    files_seen: int
+
+
+class Endpoint(TypedDict):
+    """A server. `breaker` is closed (jobs go there), open (they wait, `reason` says why; one of them tries at
+    `next_probe_at`) or returning (few at a time). A rate limit of 0 is none."""
+
+    name: str
+    url: str
+    breaker: str
+    reason: str | None
+    next_probe_at: float | None
+    in_flight: int
+    answered_at: float | None
+    rate_limit_bytes_per_second: float
+
+
+class InFlight(TypedDict):
+    """A job in a worker's hands, with the worker's own figures. `eta_seconds` is null where nothing moves."""
+
+    id: int
+    path: str
+    path_b64: str
+    endpoint: str
+    size_bytes: int
+    offset_bytes: int
+    rate_bytes_per_second: float
+    eta_seconds: float | None
+    phase: str
+    started_at: float
+
+
+class Status(Counts):
+    """``GET /v1/status``. `state` is starting, ok, degraded (`reasons` says why, a sentence each) or stopping."""
+
+    state: str
+    reasons: list[str]
+    version: str
+    pid: int
+    uid: int
+    started_at: float
+    folders: list[Folder]
+    endpoints: list[Endpoint]
+    in_flight: list[InFlight]
+
+
+class JobReply(TypedDict):
+    """A job. Instants are null as long as it has not happened. `offset_bytes` is a hint while it is uploading.
+
+    `digest_sha256` is in hexadecimal digits, null unless the whole content was digested. `upload_url` is cut short:
+    who knows it whole may read or delete the upload.
+    """
+
+    id: int
+    uuid: str
+    path: str
+    path_b64: str
+    folder: str
+    relative_path: str
+    endpoint: str
+    state: str
+    size_bytes: int
+    offset_bytes: int
+    attempts: int
+    restarts: int
+    created_at: float
+    claimed_at: float | None
+    delivered_at: float | None
+    finished_at: float | None
+    not_before: float | None
+    last_error: str | None
+    reason: str | None
+    digest_sha256: str | None
+    upload_url: str | None
+
+
+class JobsReply(TypedDict):
+    """``GET /v1/jobs``: newest first; `next_cursor` is the ``cursor`` of the next page, null on the last one."""
+
+    jobs: list[JobReply]
+    next_cursor: int | None
+
+
+class Error(TypedDict):
+    """Every answer with a status of 400 and above. `code` is for programs, `message` and `hint` are for people.
+
+    `paths` lists what there is, where something was asked for that there is not.
+    """
+
+    code: str
+    message: str
+    hint: str
+    paths: NotRequired[list[str]]
+
+
+def path_b64(path: bytes) -> str:
+    """The exact bytes of a path as ASCII."""
+    return b64encode(path).decode("ascii")
+
+
+def escaped(text: str) -> str:
+    """A text from elsewhere in one line: control characters and half surrogates escaped."""
+    return shown(text.encode("utf-8", "backslashreplace"))
+
+
+def redacted(url: str) -> str:
+    """An upload URL that nobody can use: no user, no query, of the last segment four characters at most."""
+    try:
+        parts = urlsplit(url)
+        path, slash, upload_id = parts.path.rstrip("/").rpartition("/")
+        kept = upload_id[: min(KEPT_OF_UPLOAD_ID, len(upload_id) // 2)]
+        host = parts.netloc.rpartition("@")[2]
+        return escaped(urlunsplit((parts.scheme, host, f"{path}{slash}{kept}…", "", "")))
+    except ValueError:
+        return "…"
+
+
+def job_reply(job: Job) -> JobReply:
+    """The job as it is shown."""
+    return JobReply(
+        id=job.id,
+        uuid=str(job.uuid),
+        path=shown(job.place.path),
+        path_b64=path_b64(job.place.path),
+        folder=job.place.folder,
+        relative_path=shown(job.place.relative),
+        endpoint=job.endpoint,
+        state=str(job.state),
+        size_bytes=job.size_bytes,
+        offset_bytes=job.offset_bytes,
+        attempts=job.attempts,
+        restarts=job.restarts,
+        created_at=job.created_at,
+        claimed_at=job.claimed_at,
+        delivered_at=job.delivered_at,
+        finished_at=job.finished_at,
+        not_before=job.not_before,
+        last_error=None if job.last_error is None else escaped(job.last_error),
+        reason=None if job.reason is None else escaped(job.reason),
+        digest_sha256=None if job.whole_digest is None else job.whole_digest.hex(),
+        upload_url=None if job.upload_url is None else redacted(job.upload_url),
+    )
+
+
+def jobs_reply(page: Page) -> JobsReply:
+    """A page of jobs as it is shown."""
+    return JobsReply(jobs=[job_reply(job) for job in page.jobs], next_cursor=page.next_cursor)
+
+
+def jobs_by_state(counts: Iterable[Count]) -> dict[str, int]:
+    """How many jobs are in each state; every state is a key."""
+    table = {str(state): 0 for state in State}
+    for count in counts:
+        table[count.state] += count.jobs
+    return table
+
+
+def bytes_by_state(counts: Iterable[Count]) -> dict[str, int]:
+    """How many bytes the jobs in each state have; every state is a key."""
+    table = {str(state): 0 for state in State}
+    for count in counts:
+        table[count.state] += count.bytes
+    return table

@@ -1,0 +1,327 @@
+"""The composition root: builds every part from the settings, starts them in order, stops them in reverse."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from . import __version__
+from .config import CredentialError, EndpointSettings, Settings, WatchSettings
+from .control.commands import Commands
+from .control.replies import Endpoint, Folder, InFlight, Status, bytes_by_state, jobs_by_state, path_b64
+from .control.server import ControlServer, SocketUnusable
+from .delivery.flight import FlightFigures
+from .delivery.pool import EndpointState, Pool
+from .delivery.rules import EndpointRules, FolderRules
+from .intake.folder import FolderState, WatchedFolder
+from .intake.intake import Intake
+from .jobs.claims import Claims
+from .jobs.database import Database, DatabaseUnusable
+from .jobs.ledger import Ledger
+from .jobs.lock import StateInUse, StateLock
+from .jobs.model import shown
+from .jobs.orders import Orders
+from .jobs.reader import Count, Reader
+from .jobs.states import WAITING, WORKING, State
+from .systemd import Notifier
+from .tus import AuthRequired, TUSClient
+
+log = logging.getLogger("tusd_agent.service")
+
+EXIT_CONFIG = 78
+"""EX_CONFIG of sysexits(3): a restart can't help, so systemd is told not to try (RestartPreventExitStatus=)."""
+
+RECONNECTS = 3
+RECONNECT_SECONDS = 0.5
+LONGEST_RECONNECT_SECONDS = 4.0
+"""Within a claim a lost connection is taken up again for a few seconds; what lasts longer is deferred in the row."""
+
+NOTIFY_SECONDS = 10.0
+STOP_SECONDS = 4.0
+
+
+class StartError(Exception):
+    """The agent can't start. The message says why and what to do; `exit_code` is for the process."""
+
+    def __init__(self, message: str, exit_code: int = 1) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Service:
+    """The agent. The constructor does no I/O; `start` and `stop` do, `run` is both around a wait."""
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._state = "starting"
+        self._started_at = clock()
+        state_dir = Path(settings.agent.state_dir)
+        self._lock = StateLock(state_dir / "lock")
+        self._database = Database(state_dir / "queue.db")
+        self._reader = Reader(self._database.path)
+        self._notifier = Notifier(environ)
+        claims = Claims(self._database)
+        self._claims = claims
+        self._orders = Orders(self._database, self._wake, self._revoke)
+        self._intake = Intake(
+            [_watched(watch) for watch in settings.watch],
+            Ledger(self._database, self._wake, self._revoke),
+            rescan_interval_seconds=settings.agent.rescan_interval_seconds,
+        )
+        self._pool = Pool(
+            claims,
+            [
+                _endpoint_rules(name, endpoint, settings.config_dir, environ)
+                for name, endpoint in settings.endpoint.items()
+            ],
+            [_folder_rules(watch) for watch in settings.watch],
+            self._intake.note,
+            workers=settings.agent.workers,
+        )
+        self._control = ControlServer(
+            Path(settings.agent.socket), Commands(self._reader, self.status), group=settings.agent.socket_group
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Starts, works until `stop` is set, stops. Raises `StartError`."""
+        self.start()
+        try:
+            while not stop.wait(NOTIFY_SECONDS if self._notifier.status(self._status_line()) else None):
+                pass
+        finally:
+            self.stop()
+
+    def start(self) -> None:
+        """Lock, store, recover, control, workers, READY=1, watch, first scan: in this order.
+
+        The control socket answers before anything can go wrong that one would want to ask it about; the scan comes
+        last because it may take long and nothing waits for it. Raises `StartError`, with everything undone.
+        """
+        if threading.current_thread() is threading.main_thread():
+            # Whoever opens a file while we hold a read lease on it would otherwise kill us (fcntl(2), F_SETLEASE).
+            signal.signal(signal.SIGIO, signal.SIG_IGN)
+        try:
+            self._start_store()
+            self._control.start()
+        except (StateInUse, DatabaseUnusable) as error:
+            self.stop()
+            raise StartError(str(error)) from error
+        except SocketUnusable as error:
+            self.stop()
+            raise StartError(str(error), error.exit_code) from error
+        self._pool.start()
+        self._state = "ok"
+        self._notifier.ready()
+        log.info("tusd-agent %s runs: %s", __version__, self._status_line())
+        if not self._settings.watch:
+            log.warning("no folder is watched: add a [[watch]] table to the configuration")
+        self._intake.start()
+
+    def _start_store(self) -> None:
+        state_dir = self._lock.path.parent
+        try:
+            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.acquire()
+        except OSError as error:
+            raise StartError(
+                f"the state folder {state_dir} can't be used: {error.strerror}. Give the agent's user the right to "
+                "write there, or set agent.state_dir to another folder",
+                EXIT_CONFIG,
+            ) from error
+        clean = self._database.open()
+        recovered = self._claims.recover()
+        if not clean:
+            log.warning("the last run did not end cleanly; the database is intact, %d jobs go on", recovered)
+        folders = {str(watch.path) for watch in self._settings.watch}
+        held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
+        if held:
+            log.warning("%d jobs are held: their folder or endpoint is no longer in the configuration", held)
+
+    def stop(self) -> None:
+        """STOPPING=1, watch and intake, workers, control, store, lock: what gives work stops before what takes it.
+
+        A body in the middle stops within a second, and what the server has of it is kept. Can be repeated.
+        """
+        self._state = "stopping"
+        self._notifier.stopping()
+        self._intake.stop()
+        if not self._pool.stop(STOP_SECONDS):
+            log.warning("a worker did not stop in time; its job goes on at the next start")
+        self._control.stop()
+        self._database.close()
+        self._lock.release()
+        log.info("tusd-agent stopped")
+
+    def status(self) -> Status:
+        """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
+        now = self._clock()
+        counts = self._reader.counts()
+        in_flight = [_in_flight(figures) for figures in self._pool.in_flight()]
+        endpoints = [_endpoint(state) for state in self._pool.endpoint_states()]
+        by_path = {str(watch.path): watch for watch in self._settings.watch}
+        folders = [_folder(state, by_path[state.path], counts) for state in self._intake.folder_states()]
+        reasons = self._reasons(endpoints)
+        return Status(
+            state=self._shown_state(reasons),
+            reasons=reasons,
+            version=__version__,
+            pid=os.getpid(),
+            uid=os.geteuid(),
+            started_at=self._started_at,
+            now=now,
+            database_bytes=self._database.size_bytes,
+            jobs=jobs_by_state(counts),
+            bytes=bytes_by_state(counts),
+            folders=folders,
+            endpoints=endpoints,
+            in_flight=in_flight,
+        )
+
+    def _shown_state(self, reasons: list[str]) -> str:
+        if self._state != "ok":
+            return self._state
+        if reasons:
+            return "degraded"
+        return "ok" if self._intake.looked_at else "starting"
+
+    def _reasons(self, endpoints: list[Endpoint]) -> list[str]:
+        reasons = self._intake.problems()
+        reasons += [f"endpoint {each['name']}: {each['reason']}" for each in endpoints if each["reason"]]
+        if self._pool.problem:
+            reasons.append(self._pool.problem)
+        return reasons
+
+    def _status_line(self) -> str:
+        counts = self._reader.counts()
+        waiting = sum(count.jobs for count in counts if count.state in WAITING)
+        working = sum(count.jobs for count in counts if count.state in WORKING)
+        failed = sum(count.jobs for count in counts if count.state is State.FAILED)
+        folders = len(self._settings.watch)
+        return f"{folders} folders watched, {waiting} jobs waiting, {working} in flight, {failed} failed"
+
+    def _wake(self) -> None:
+        self._pool.wake()
+
+    def _revoke(self, job_id: int) -> None:
+        self._pool.revoke(job_id)
+
+
+def _watched(watch: WatchSettings) -> WatchedFolder:
+    return WatchedFolder(
+        path=str(watch.path),
+        endpoint=watch.endpoint,
+        recursive=watch.recursive,
+        settle_seconds=watch.settle_seconds,
+        renamed=watch.renamed,
+        include=watch.include,
+        exclude=watch.exclude,
+    )
+
+
+def _folder_rules(watch: WatchSettings) -> FolderRules:
+    return FolderRules(
+        path=str(watch.path),
+        after_upload=watch.after_upload,
+        move_to=str(watch.move_to) if watch.move_to is not None else None,
+        priority=watch.priority,
+        settle_seconds=watch.settle_seconds,
+        metadata=watch.metadata,
+    )
+
+
+def _endpoint_rules(
+    name: str, settings: EndpointSettings, config_dir: Path | None, environ: Mapping[str, str]
+) -> EndpointRules:
+    headers = settings.request_headers(config_dir, environ)
+    cert = (str(settings.client_cert), str(settings.client_key)) if settings.client_key else settings.client_cert
+    client = TUSClient(
+        settings.url,
+        chunk_size=settings.chunk_size or None,
+        timeout=settings.timeout_seconds,
+        connect_timeout=settings.connect_timeout_seconds,
+        max_retries=RECONNECTS,
+        retry_delay=RECONNECT_SECONDS,
+        max_retry_delay=LONGEST_RECONNECT_SECONDS,
+        headers={key: _checked(value) if callable(value) else value for key, value in headers.items()},
+        allow_other_origin=settings.allow_other_origin,
+        verify=str(settings.ca_file) if settings.ca_file is not None else True,
+        cert=cert if isinstance(cert, tuple) or cert is None else str(cert),
+    )
+    return EndpointRules(
+        name=name,
+        url=settings.url,
+        client=client,
+        digest=settings.digest,
+        delete_proof=settings.delete_proof,
+        max_concurrent=settings.max_concurrent,
+        rate_bytes_per_second=settings.rate_limit,
+        allow_other_origin=settings.allow_other_origin,
+    )
+
+
+def _checked(credential: Callable[[], str]) -> Callable[[], str]:
+    """Credentials that can't be read now are to delivery what a server's 401 is: all jobs of the endpoint wait."""
+
+    def value() -> str:
+        try:
+            return credential()
+        except CredentialError as error:
+            raise AuthRequired(str(error)) from error
+
+    return value
+
+
+def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Folder:
+    own = [count for count in counts if count.folder == state.path]
+    return Folder(
+        path=state.path,
+        endpoint=watch.endpoint,
+        after_upload=watch.after_upload,
+        mode=state.mode,
+        available=state.available,
+        problem=state.problem,
+        settling=state.settling,
+        scanning=state.scanning,
+        last_scan_at=state.last_scan_at,
+        last_scan_seconds=state.last_scan_seconds,
+        files_seen=state.files_seen,
+        jobs=jobs_by_state(own),
+        waiting_bytes=sum(count.bytes for count in own if count.state in WAITING),
+    )
+
+
+def _endpoint(state: EndpointState) -> Endpoint:
+    return Endpoint(
+        name=state.name,
+        url=state.url,
+        breaker=str(state.breaker),
+        reason=state.reason,
+        next_probe_at=state.next_probe_at,
+        in_flight=state.in_flight,
+        answered_at=state.answered_at,
+        rate_limit_bytes_per_second=state.rate_limit_bytes_per_second,
+    )
+
+
+def _in_flight(figures: FlightFigures) -> InFlight:
+    job = figures.job
+    left = job.size_bytes - figures.offset_bytes
+    rate = figures.rate_bytes_per_second
+    return InFlight(
+        id=job.id,
+        path=shown(job.place.path),
+        path_b64=path_b64(job.place.path),
+        endpoint=job.endpoint,
+        size_bytes=job.size_bytes,
+        offset_bytes=figures.offset_bytes,
+        rate_bytes_per_second=rate,
+        eta_seconds=left / rate if rate > 0 else None,
+        phase=figures.phase,
+        started_at=figures.started_at,
+    )
