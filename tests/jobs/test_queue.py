@@ -357,6 +357,16 @@ def test_pages_go_from_newest_to_oldest_without_gaps(queue: Queue) -> None:
     assert len(seen) == 25
 
 
+def test_pages_of_states_hold_these_and_no_others(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"f%d" % n, inode=n + 1) for n in range(4)], 1.0)
+    failed = queue.claims.fail(queue.claimed(), "no", 2.0, "refused")
+    held = queue.orders.hold(queue.claimed().id, 2.0)
+    assert [job.id for job in queue.reader.page(states=(State.FAILED,)).jobs] == [failed.id]
+    assert [job.id for job in queue.reader.page(states=(State.FAILED, State.HELD)).jobs] == [held.id, failed.id]
+    assert [job.id for job in queue.reader.page(states=(State.FAILED, State.HELD), cursor=held.id).jobs] == [failed.id]
+    assert len(queue.reader.page(states=(State.FAILED, State.PENDING)).jobs) == 3
+
+
 def test_claiming_uses_the_index_of_waiting_jobs(queue: Queue) -> None:
     from tusd_agent.jobs.claims import _CLAIMABLE
 
