@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -66,6 +67,7 @@ class Service:
         self._database = Database(state_dir / "queue.db")
         self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
+        self._notified = "NOTIFY_SOCKET" in environ
         claims = Claims(self._database)
         self._claims = claims
         self._orders = Orders(self._database, self._wake, self._revoke)
@@ -82,6 +84,7 @@ class Service:
             ],
             [_folder_rules(watch) for watch in settings.watch],
             self._intake.note,
+            self._intake.is_present,
             workers=settings.agent.workers,
         )
         self._control = ControlServer(
@@ -92,8 +95,8 @@ class Service:
         """Starts, works until `stop` is set, stops. Raises `StartError`."""
         self.start()
         try:
-            while not stop.wait(NOTIFY_SECONDS if self._notifier.status(self._status_line()) else None):
-                pass
+            while not stop.wait(NOTIFY_SECONDS if self._notified else None):
+                self._notifier.status(self._status_line())
         finally:
             self.stop()
 
@@ -109,7 +112,7 @@ class Service:
         try:
             self._start_store()
             self._control.start()
-        except (StateInUse, DatabaseUnusable) as error:
+        except (StateInUse, DatabaseUnusable, sqlite3.Error) as error:
             self.stop()
             raise StartError(str(error)) from error
         except SocketUnusable as error:
@@ -198,7 +201,10 @@ class Service:
         return reasons
 
     def _status_line(self) -> str:
-        counts = self._reader.counts()
+        try:
+            counts = self._reader.counts()
+        except DatabaseUnusable as error:
+            return str(error)
         waiting = sum(count.jobs for count in counts if count.state in WAITING)
         working = sum(count.jobs for count in counts if count.state in WORKING)
         failed = sum(count.jobs for count in counts if count.state is State.FAILED)

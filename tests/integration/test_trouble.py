@@ -90,8 +90,9 @@ def test_a_folder_that_comes_later_goes_and_comes_again(
     agent = agent_factory(embedded_server.url, [{"path": outgoing, "settle_seconds": 0.2}])
     outgoing.rmdir()
     agent.start()
-    status = agent.wait_until(lambda s: not s["folders"][0]["available"], 20, "the folder is unavailable")
+    status = agent.wait_until(lambda s: s["state"] == "degraded", 20, "the agent says that something is wrong")
     assert str(outgoing) in status["reasons"][0]
+    assert not status["folders"][0]["available"]
     outgoing.mkdir()
     expected = {"1.dat": write(outgoing / "1.dat", 100, seed=1)}
     agent.wait_until(done(1), 30)

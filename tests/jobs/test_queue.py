@@ -92,16 +92,16 @@ def test_newer_content_supersedes_what_waits_and_terminates_its_upload(queue: Qu
     queue.claims.defer(job, 50.0, "the network is down")
     assert queue.ledger.enqueue([found(mtime=2)], 60.0) == 1
     assert queue.states() == {"superseded": 1, "pending": 1}
-    leftover = queue.claims.leftover(60.0)
+    leftover = queue.claims.leftover(60.0, ["default"])
     assert leftover is not None
     assert (leftover.upload_url, leftover.endpoint) == (URL, "default")
     queue.claims.settle_leftover(leftover, 90.0)
-    assert queue.claims.leftover(89.0) is None
-    again = queue.claims.leftover(90.0)
+    assert queue.claims.leftover(89.0, ["default"]) is None
+    again = queue.claims.leftover(90.0, ["default"])
     assert again is not None
     assert again.attempts == 1
     queue.claims.settle_leftover(again, None)
-    assert queue.claims.leftover(1e9) is None
+    assert queue.claims.leftover(1e9, ["default"]) is None
 
 
 def test_newer_content_revokes_the_upload_that_is_running(queue: Queue) -> None:
@@ -133,11 +133,17 @@ def test_of_one_path_one_job_at_a_time_in_order_of_age(queue: Queue) -> None:
     queue.ledger.enqueue([found(mtime=2)], 3.0)
     assert queue.claims.claim(LANE, 100.0) is None
     queue.claims.defer(first, 50.0, "the disk is full")
-    assert queue.claims.claim(LANE, 40.0) is None, "the older one waits, so the newer one does too"
+    newer = queue.claimed(40.0)
+    assert newer.fingerprint.mtime_ns == 2, "the older one is on the server: it holds up nothing"
+    assert queue.claims.claim(LANE, 60.0) is None, "nobody touches the file while its newer content is sent"
+    queue.claims.defer(newer, 70.0, "cut")
     first = queue.claimed(60.0)
     assert first.state is State.DISPOSING
     queue.claims.finish(first, 61.0)
-    assert queue.claimed(62.0).fingerprint.mtime_ns == 2
+    queue.ledger.enqueue([found(b"b", inode=9)], 62.0)
+    queue.claims.defer(queue.claimed(63.0), 90.0, "cut")
+    queue.ledger.enqueue([found(b"b", inode=9, mtime=2)], 64.0)
+    assert queue.claimed(65.0).place.name == b"b"
 
 
 def test_jobs_are_claimed_by_the_instant_they_became_ready(queue: Queue) -> None:
@@ -164,8 +170,8 @@ def test_after_the_clock_was_set_back_nothing_waits_for_it_to_catch_up(queue: Qu
     queue.claims.defer(queue.claimed(), 100_000.0, "down")
     queue.claims.defer(queue.claimed(), 150.0, "down")
     assert queue.claims.clamp(100.0, 3600.0) == 1
-    assert queue.claims.lanes() == {LANE: 150.0}
-    assert queue.claims.next_ready_at(LANE, 150.0) == 3700.0
+    assert queue.claims.lanes() == {LANE: 100.0}
+    assert queue.claimed(100.0).fingerprint.inode == 1
 
 
 def test_interrupt_counts_no_attempt(queue: Queue) -> None:
@@ -202,7 +208,7 @@ def test_replace_queues_the_newer_content_in_the_same_commit(queue: Queue) -> No
     assert queue.states() == {"superseded": 1, "pending": 1}
     assert queue.claims.claim(LANE, 8.0) is None, "it has to settle first"
     assert queue.claimed().id == made
-    assert queue.claims.leftover(2.0) is not None
+    assert queue.claims.leftover(2.0, ["default"]) is not None
     with pytest.raises(StaleClaim):
         queue.claims.replace(job, found(mtime=3), 3.0, 3.0)
     assert queue.states() == {"superseded": 1, "uploading": 1}
@@ -288,7 +294,7 @@ def test_vanish_is_for_what_waits_only(queue: Queue) -> None:
     queue.claims.created(job, URL)
     queue.claims.recover()
     assert queue.ledger.vanish(job.id, 2.0)
-    assert queue.claims.leftover(2.0) is not None
+    assert queue.claims.leftover(2.0, ["default"]) is not None
 
 
 def test_the_operators_verbs(queue: Queue) -> None:
@@ -299,7 +305,7 @@ def test_the_operators_verbs(queue: Queue) -> None:
     assert queue.orders.release(job.id, 3.0).state is State.PENDING
     job = queue.claims.created(queue.claimed(), URL)
     assert queue.orders.cancel(job.id, 4.0).state is State.CANCELLED
-    assert queue.claims.leftover(4.0) is not None
+    assert queue.claims.leftover(4.0, ["default"]) is not None
     again = queue.orders.retry(job.id, 5.0)
     assert (again.state, again.upload_url, again.attempts) == (State.PENDING, None, 0)
     with pytest.raises(IllegalMove):

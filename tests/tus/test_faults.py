@@ -104,7 +104,7 @@ ROWS = [
         "POST PATCH HEAD", error=ProtocolViolation, text="were sent", client={"chunk_size": 1000}),
     Row("HEAD claims more than there is",
         {**patch(Fault(drop=True)), "HEAD": (Fault(headers={"Upload-Offset": str(SIZE + 1)}),)},
-        "POST PATCH HEAD", error=ProtocolViolation),
+        "POST PATCH HEAD", error=UploadMismatch),
     Row("HEAD without offset", {**patch(Fault(drop=True)), "HEAD": (Fault(headers={"Upload-Offset": None}),)},
         "POST PATCH HEAD", error=ProtocolViolation),
     Row("a portal answers HEAD",

@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass
 
 from .. import beneath
-from ..jobs.model import Fingerprint, Job
+from ..jobs.model import Fingerprint, Job, shown
 from ..tus import TUSClient
-from ..tus.errors import UploadGone
+from ..tus.errors import UploadCancelled, UploadGone
 from .moving import move_into, numbered
 from .ratelimit import Stoppable
 from .rules import DeleteProof, FolderRules
@@ -29,6 +29,17 @@ class NotProven(Exception):
 
 class NotAtRest(Exception):
     """Somebody has the file open for writing."""
+
+
+class PutBack(Exception):
+    """The file was aside already and is at its place again; the cause says why.
+
+    `fingerprint` is what it has now: the two renames moved its ctime.
+    """
+
+    def __init__(self, fingerprint: Fingerprint) -> None:
+        super().__init__("put back")
+        self.fingerprint = fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +77,8 @@ def prove(client: TUSClient, job: Job, delete_proof: DeleteProof, stop: Stoppabl
 def dispose(job: Job, rules: FolderRules, stop: Stoppable) -> Disposed:
     """Deletes or moves the job's file; repeatable after a crash at any point.
 
-    Raises `NotAtRest`, `UploadCancelled` (stopped while comparing or copying), `OSError`; the file is there then.
+    Raises `NotAtRest`, `UploadCancelled` (stopped while comparing or copying), `OSError`, or `PutBack` from one of
+    these; the file is there then.
     """
     place = job.place
     try:
@@ -93,8 +105,8 @@ def _set_aside(job: Job, parent: int, stop: Stoppable) -> Disposed | None:
     except FileNotFoundError:
         return Disposed("the file was gone already")
     try:
-        if not _same(job, descriptor, stop, digest_decides=True):
-            return Disposed("kept: its path holds newer content", newer_content=True)
+        if difference := _difference(job, descriptor, stop, ctime_tells=True):
+            return difference
         if beneath.at_rest(descriptor) is False:
             raise NotAtRest("the file is open for writing; it is disposed of once it is closed")
         before = Fingerprint.of(os.fstat(descriptor))
@@ -116,29 +128,39 @@ def _remove(job: Job, rules: FolderRules, parent: int, stop: Stoppable, *, left_
     """
     descriptor = beneath.open_regular_at(parent, job.aside_name)
     try:
-        if not _same(job, descriptor, stop, digest_decides=left_by_a_crash):
+        if left_by_a_crash and job.whole_digest is not None and digest_of(descriptor, stop) != job.whole_digest:
+            return _put_back(job, parent)
+        if _difference(job, descriptor, stop, ctime_tells=False):
             return _put_back(job, parent)
         if beneath.at_rest(descriptor) is False:
-            _put_back(job, parent)
             raise NotAtRest("the file is open for writing; it is disposed of once it is closed")
         if rules.after_upload == "move" and rules.move_to is not None:
             target = move_into(rules.move_to, job, parent, descriptor, stop)
-            return Disposed(f"moved to {os.fsdecode(target)}")
+            return Disposed(f"moved to {shown(target)}")
+    except (NotAtRest, OSError, UploadCancelled) as error:
+        _put_back(job, parent)  # not to lie hidden until the next attempt, which may be far
+        raise PutBack(Fingerprint.of(os.fstat(descriptor))) from error
     finally:
         os.close(descriptor)
     os.unlink(job.aside_name, dir_fd=parent)
     return Disposed("deleted")
 
 
-def _same(job: Job, descriptor: int, stop: Stoppable, *, digest_decides: bool) -> bool:
-    """Whether the open file is the content that was sent."""
+def _difference(job: Job, descriptor: int, stop: Stoppable, *, ctime_tells: bool) -> Disposed | None:
+    """How the disposal ends when the open file is not the content that was sent; `None` when it is.
+
+    Where `ctime_tells`, a moved ctime (chmod, or a rewrite with the times put back) leaves it to the digest.
+    """
     now = Fingerprint.of(os.fstat(descriptor))
     if not now.same_identity(job.fingerprint):
-        return False
-    if digest_decides and now.ctime_ns != job.fingerprint.ctime_ns and job.whole_digest is not None:
-        same = digest_of(descriptor, stop) == job.whole_digest
-        return same and Fingerprint.of(os.fstat(descriptor)) == now
-    return True
+        return Disposed("kept: its path holds newer content", newer_content=True)
+    if not ctime_tells or now.ctime_ns == job.fingerprint.ctime_ns:
+        return None
+    if job.whole_digest is None:
+        return Disposed("kept: it was touched since, and without a digest nothing tells whether it is the same")
+    if digest_of(descriptor, stop) != job.whole_digest or Fingerprint.of(os.fstat(descriptor)) != now:
+        return Disposed("kept: its path holds newer content", newer_content=True)
+    return None
 
 
 def _put_back(job: Job, parent: int) -> Disposed:

@@ -31,8 +31,14 @@ class Flight:
         self.phase = "starting"
         self._started_at = started_at
         self._monotonic = monotonic
-        self.claimed_offset_bytes = self._offset_bytes = job.offset_bytes
+        self._offset_bytes = job.offset_bytes
+        self.began_at_bytes: int | None = None  # what the server had at the first answer of this claim
         self._marks: deque[tuple[float, int]] = deque()
+
+    def acknowledged(self, offset_bytes: int) -> None:
+        """So many bytes the server says it has."""
+        if self.began_at_bytes is None:
+            self.began_at_bytes = offset_bytes
 
     def at(self, offset_bytes: int) -> None:
         """So many bytes of the content have been handed to the network, those of earlier attempts included."""

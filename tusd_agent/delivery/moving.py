@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from .. import beneath
-from ..jobs.model import Job
+from ..jobs.model import Fingerprint, Job
 from ..tus.errors import UploadCancelled
 from .ratelimit import Stoppable
 from .source import READ_BYTES, digest_of
@@ -67,6 +67,10 @@ def _copy(job: Job, descriptor: int, target: int, stop: Stoppable) -> bytes:
             digest.update(buffer[:count])
             offset += _write_all(copy, buffer[:count])
         found = os.fstat(descriptor)
+        if digest.digest() != (job.whole_digest or digest.digest()) or not Fingerprint.of(found).same_identity(
+            job.fingerprint
+        ):
+            raise OSError(errno.ESTALE, "it was changed while it was copied", os.fsdecode(job.place.name))
         os.utime(copy, ns=(found.st_atime_ns, found.st_mtime_ns))
         os.fchmod(copy, stat.S_IMODE(found.st_mode))
         os.fsync(copy)

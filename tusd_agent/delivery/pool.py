@@ -63,7 +63,8 @@ class _Served:
 class Pool:
     """Claims jobs and has them carried out by `workers` threads. `run_once` is the step, the threads only repeat it.
 
-    `note(path)` tells the intake of a path whose content has to be looked at. The constructor starts nothing.
+    `note(path)` tells the intake of a path whose content has to be looked at, `is_present(folder)` whether a watched
+    folder is there. The constructor starts nothing.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Pool:
         endpoints: Iterable[EndpointRules],
         folders: Iterable[FolderRules],
         note: Callable[[bytes], object],
+        is_present: Callable[[str], bool] = lambda folder: True,
         *,
         workers: int = 4,
         clock: Callable[[], float] = time.time,
@@ -92,9 +94,8 @@ class Pool:
             )
             for rules in endpoints
         }
-        self._worker = Worker(
-            claims, Uploader(claims, clock=clock, monotonic=monotonic), note, self, clock=clock, rng=self._rng
-        )
+        uploader = Uploader(claims, clock=clock, monotonic=monotonic)
+        self._worker = Worker(claims, uploader, note, is_present, self, clock=clock, rng=self._rng)
         self._changed = threading.Condition()
         self._news = 0
         self._stopping = threading.Event()
@@ -203,14 +204,22 @@ class Pool:
         while not self._stopping.is_set():
             with self._changed:
                 seen = self._news
+            # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
+            now, monotonic = self._clock(), self._monotonic()
             try:
-                if self.run_once():
-                    continue
-                wait_seconds = self._idle_seconds()
+                worked = self.run_once()
                 self.problem = None
+                if worked:
+                    continue
+                wait_seconds = self._idle_seconds(now, monotonic)
             except (sqlite3.Error, DatabaseUnusable) as error:
                 self.problem = f"the database can't be written: {error}"
                 log.error("%s; tried again in %.0f s", self.problem, DATABASE_RETRY_SECONDS)
+                wait_seconds = DATABASE_RETRY_SECONDS
+            except Exception as error:
+                # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
+                self.problem = f"internal error: {error!r}; the log has more"
+                log.exception("a worker goes on after an error of the program")
                 wait_seconds = DATABASE_RETRY_SECONDS
             with self._changed:
                 if self._news == seen and not self._stopping.is_set():
@@ -222,12 +231,11 @@ class Pool:
         self._notice_clock_steps()
         taken = self._take()
         if taken is None:
-            endpoints = {name: line.rules for name, line in self._lines.items()}
-            return terminate(self._claims, endpoints, self._clock(), self._rng, self._stopping)
+            return terminate(self._claims, self._accepting(), self._clock(), self._rng, self._stopping)
         flight, line, rules = taken
         try:
             self._worker.carry(flight, line.rules, rules, line.bucket)
-        except (sqlite3.Error, DatabaseUnusable):
+        except Exception:
             with self._changed:
                 self._owed.append(flight.job)
             raise
@@ -264,15 +272,17 @@ class Pool:
                 return flight, line, self._folders[lane.folder]
         return None
 
-    def _idle_seconds(self) -> float | None:
-        """How long there is nothing to do, unless somebody wakes us; `None`: until then."""
-        now, monotonic = self._clock(), self._monotonic()
+    def _idle_seconds(self, now: float, monotonic: float) -> float | None:
+        """How long there is nothing to do, unless somebody wakes us; `None`: until then.
+
+        `now` and `monotonic` are from before the last look: what was ready by then has been looked at.
+        """
         waits = []
         for lane, first in self._claims.lanes().items():
             line = self._lines.get(lane.endpoint)
             if line is None or lane.folder not in self._folders:
                 continue
-            if line.breaker.state is BreakerState.OPEN and line.in_flight == 0:
+            if line.breaker.state is BreakerState.OPEN and line.in_flight == 0 and line.breaker.probe_at > monotonic:
                 waits.append(max(first - now, line.breaker.probe_at - monotonic))
                 continue
             # What is ready and yet not claimed waits for a flight to end, which wakes us, or for an older job of its
@@ -280,10 +290,15 @@ class Pool:
             next_at = first if first > now else self._claims.next_ready_at(lane, now)
             if next_at is not None:
                 waits.append(next_at - now)
-        leftover_at = self._claims.next_leftover_at()
+        leftover_at = self._claims.next_leftover_at(self._accepting())
         if leftover_at is not None:
             waits.append(leftover_at - now)
         return max(0.0, min(waits)) + 0.001 if waits else None
+
+    def _accepting(self) -> dict[str, EndpointRules]:
+        with self._changed:
+            lines = list(self._lines.items())
+            return {name: line.rules for name, line in lines if line.breaker.state is BreakerState.CLOSED}
 
     def _notice_clock_steps(self) -> None:
         """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.

@@ -29,6 +29,7 @@ class JobSource:
         digest: bool,
         stop: Stoppable,
         expected: tuple[int, bytes] | None = None,
+        known_ctime_ns: int | None = None,
     ) -> None:
         self._descriptor = descriptor
         self._stop = stop
@@ -37,6 +38,7 @@ class JobSource:
         self._hash = hashlib.sha256() if digest else None
         self._hashed_bytes = 0
         self._expected = expected
+        self._in_doubt = known_ctime_ns not in (None, self.fingerprint.ctime_ns)
 
     def readinto(self, offset: int, buffer: memoryview) -> int:
         """Fills `buffer` with the bytes from `offset`; returns how many, 0 only at the end of the content.
@@ -70,6 +72,8 @@ class JobSource:
         return self._hash.digest()
 
     def _catch_up(self, offset: int) -> None:
+        if self._in_doubt and self._hashed_bytes == 0 and offset > (self._expected[0] if self._expected else 0):
+            raise SourceChanged("its ctime moved, and the server has more than an earlier attempt's digest covers")
         buffer = memoryview(bytearray(READ_BYTES))
         while self._hashed_bytes < offset:
             if self._stop.is_set():

@@ -2,8 +2,10 @@
 
 import mimetypes
 import os
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -70,15 +72,16 @@ class Uploader:
                 digest=endpoint.digest,
                 stop=flight.stop,
                 expected=(job.digest_bytes, job.digest) if job.digest is not None and job.upload_url else None,
+                known_ctime_ns=job.fingerprint.ctime_ns if job.upload_url else None,
             )
             if not source.fingerprint.same_identity(job.fingerprint):
                 raise FileChanged(Found(job.place, source.fingerprint, job.endpoint), "it changed before it was sent")
             flight.job = job = self._check_url(job, endpoint, source)
             try:
                 self._send(flight, endpoint, rules, bucket, source)
+                digest = source.whole_digest()
             except SourceChanged as error:
                 raise FileChanged(self._present(job, descriptor), str(error)) from error
-            digest = source.whole_digest() if job.size_bytes == 0 or endpoint.digest else None
             sent = Sent(source.fingerprint, digest)
             now = self._present(job, descriptor).fingerprint
             return Uploaded(flight.job, sent, changed=not now.same_identity(sent.fingerprint))
@@ -119,6 +122,7 @@ class Uploader:
 
         def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
             nonlocal noted_at
+            flight.acknowledged(acknowledged_bytes)
             flight.at(sent_bytes)
             now = self._monotonic()
             if now - noted_at >= PROGRESS_SECONDS:
@@ -146,7 +150,8 @@ class Uploader:
         covered, digest = source.prefix_digest()
         offset = covered if digest is not None else acknowledged_bytes
         if offset is not None and offset > 0:
-            flight.job = self._claims.progress(flight.job, offset, digest)
+            with suppress(sqlite3.Error):  # only a hint: an upload that runs must not end for it
+                flight.job = self._claims.progress(flight.job, offset, digest)
 
     def _present(self, job: Job, descriptor: int) -> Found:
         """What the path holds now; the open file's own state where it was renamed or removed meanwhile."""

@@ -1,17 +1,20 @@
 """What a worker does with one claimed job, from the claim to the row's next state."""
 
+import errno
 import logging
 import random
+import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from ..jobs.claims import Claims
+from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job, shown
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
 from ..tus.errors import TUSUploadError, UploadCancelled
-from .disposal import NotAtRest, NotProven, dispose, prove
+from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
 from .policy import Blame, Decision, Judgement, backoff_seconds, judge
 from .ratelimit import Stoppable, TokenBucket
@@ -36,7 +39,8 @@ class Endpoints(Protocol):
 class Worker:
     """Carries out claimed jobs. One for all threads of the pool; what belongs to a job is in its `Flight`.
 
-    `note(path)` tells the intake of a path whose content has to be looked at (again).
+    `note(path)` tells the intake of a path whose content has to be looked at (again); `is_present(folder)` says whether
+    a watched folder is there and the one it was: of one that is not, no file can be said to be gone.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class Worker:
         claims: Claims,
         uploader: Uploader,
         note: Callable[[bytes], object],
+        is_present: Callable[[str], bool],
         endpoints: Endpoints,
         *,
         clock: Callable[[], float] = time.time,
@@ -52,6 +57,7 @@ class Worker:
         self._claims = claims
         self._uploader = uploader
         self._note = note
+        self._is_present = is_present
         self._endpoints = endpoints
         self._clock = clock
         self._rng = rng or random.Random()
@@ -59,10 +65,17 @@ class Worker:
     def carry(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> None:
         """Uploads or disposes of the flight's job and moves its row. Raises only what the database raises."""
         try:
-            if flight.job.state is State.DISPOSING:
-                self._dispose(flight, endpoint, rules)
-            else:
-                self._upload(flight, endpoint, rules, bucket)
+            try:
+                if flight.job.state is State.DISPOSING:
+                    self._dispose(flight, endpoint, rules)
+                else:
+                    self._upload(flight, endpoint, rules, bucket)
+            except (StaleClaim, sqlite3.Error, DatabaseUnusable):
+                raise
+            except Exception as error:
+                log.exception("job %d (%s): an error of the program", flight.job.id, shown(flight.job.place.path))
+                wait = backoff_seconds(flight.job.attempts, self._rng)
+                self._claims.defer(flight.job, self._clock() + wait, f"internal error: {error!r}")
         except StaleClaim as stale:
             log.info("job %d (%s): dropped, %s", flight.job.id, shown(flight.job.place.path), stale)
 
@@ -71,21 +84,18 @@ class Worker:
         try:
             uploaded = self._uploader.upload(flight, endpoint, rules, bucket)
         except FileVanished as gone:
-            self._claims.vanish(flight.job, self._clock())
-            log.info("job %d (%s): %s", job.id, shown(job.place.path), gone)
+            if not self._is_present(job.place.folder):
+                self._judged(flight, endpoint, OSError(errno.ENXIO, "the watched folder is not there"))
+                return
+            ended = self._claims.vanish(flight.job, self._clock())
+            log.info("job %d (%s): %s: %s", job.id, shown(job.place.path), gone, ended.state)
             return
         except FileChanged as changed:
             now = self._clock()
             made = self._claims.replace(flight.job, changed.found, now, now + rules.settle_seconds)
             log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
             return
-        except StaleClaim:
-            raise
         except (TUSUploadError, OSError) as error:
-            self._judged(flight, endpoint, error)
-            return
-        except Exception as error:
-            log.exception("job %d (%s): an error of the program itself", job.id, shown(job.place.path))
             self._judged(flight, endpoint, error)
             return
         self._endpoints.answered(endpoint.name)
@@ -100,7 +110,7 @@ class Worker:
 
     def _judged(self, flight: Flight, endpoint: EndpointRules, error: Exception) -> None:
         job = flight.job
-        advanced = isinstance(error, TUSUploadError) and (error.offset or 0) > flight.claimed_offset_bytes
+        advanced = isinstance(error, TUSUploadError) and (error.offset or 0) > (flight.began_at_bytes or 0)
         judgement = judge(error, 1 if advanced else job.attempts, self._rng)
         now = self._clock()
         blamed = judgement.blame is not Blame.NOBODY
@@ -134,13 +144,20 @@ class Worker:
             if job.upload_url is not None and not endpoint.owns(job.upload_url):
                 raise NotProven("its upload URL belongs to another server than the endpoint's url")
             prove(endpoint.client, job, endpoint.delete_proof, flight.stop)
-            disposed = dispose(job, rules, flight.stop)
+            if endpoint.delete_proof == "head":
+                self._endpoints.answered(endpoint.name)
+            disposed = self._disposed(flight, rules)
         except UploadCancelled:
             self._claims.interrupt(job)
             return
         except (NotProven, NotAtRest, TUSUploadError, OSError) as error:
             wait = backoff_seconds(job.attempts, self._rng, LONGEST_DISPOSAL_BACKOFF_SECONDS)
             words = f"it has arrived, but can't be disposed of: {error}"
+            if isinstance(error, TUSUploadError):
+                judgement = judge(error, job.attempts, self._rng)
+                if judgement.blame is not Blame.NOBODY and self._endpoints.blame(endpoint.name, job, judgement):
+                    self._claims.interrupt(job, not_before=self._clock(), error=words)
+                    return
             self._claims.defer(job, self._clock() + wait, words)
             log.warning("job %d (%s): %s; tried again in %.0f s", job.id, shown(job.place.path), words, wait)
             return
@@ -148,6 +165,13 @@ class Worker:
         log.info("job %d (%s): %s", job.id, shown(job.place.path), disposed.words)
         if disposed.newer_content:
             self._note(job.place.path)
+
+    def _disposed(self, flight: Flight, rules: FolderRules) -> Disposed:
+        try:
+            return dispose(flight.job, rules, flight.stop)
+        except PutBack as back:
+            flight.job = self._claims.put_back(flight.job, back.fingerprint)
+            raise (back.__cause__ or back) from None
 
 
 def terminate(
@@ -157,14 +181,16 @@ def terminate(
 
     Best effort: what the server does not offer, or refuses, is left to the server's own expiry.
     """
-    leftover = claims.leftover(now)
+    leftover = claims.leftover(now, endpoints)
     if leftover is None:
         return False
-    endpoint = endpoints.get(leftover.endpoint)
+    endpoint = endpoints[leftover.endpoint]
     retry_at: float | None = None
-    if endpoint is not None and endpoint.owns(leftover.upload_url):
+    if endpoint.owns(leftover.upload_url):
         try:
-            endpoint.client.delete_upload(leftover.upload_url, cancel=stop)
+            # What arrived whole is never taken away: it may be the only copy that is left.
+            if not endpoint.client.get_upload_info(leftover.upload_url, cancel=stop).complete:
+                endpoint.client.delete_upload(leftover.upload_url, cancel=stop)
         except UploadCancelled:
             return True
         except (TUSUploadError, OSError) as error:

@@ -15,6 +15,8 @@ from ..jobs.states import State
 
 log = logging.getLogger("tusd_agent.intake")
 
+NAME_MAX_BYTES = 255
+
 _STILL_DISPOSED_OF = frozenset({State.DELIVERED, State.DISPOSING})
 
 
@@ -46,7 +48,8 @@ def put_back(descriptor: int, folder: str, directory: bytes, name: bytes, ledger
 def _rename_to_free_name(descriptor: int, name: bytes, wanted: bytes) -> bytes:
     number = 0
     while True:
-        free = wanted + b"~%d" % number if number else wanted
+        suffix = b"~%d" % number if number else b""
+        free = wanted[: NAME_MAX_BYTES - len(suffix)] + suffix
         try:
             beneath.rename_noreplace(descriptor, name, descriptor, free)
         except FileExistsError:

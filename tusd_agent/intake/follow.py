@@ -211,6 +211,13 @@ class FollowedFolder:
             raise FolderUnavailable(unavailable_sentence(error)) from error
         return found.st_dev, found.st_ino
 
+    def is_present(self) -> bool:
+        """Whether the folder is the one that was taken up. Any thread may ask."""
+        try:
+            return self.identity is not None and self.look() == self.identity
+        except FolderUnavailable:
+            return False
+
     def take_up(self, identity: tuple[int, int], now: float) -> None:
         """The folder is there, now or again, or another one in its place: everything in it is to be seen."""
         self.available = True

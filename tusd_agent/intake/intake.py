@@ -92,6 +92,11 @@ class Intake:
                 return True
         return False
 
+    def is_present(self, folder: str) -> bool:
+        """Whether the watched folder is there and still the one that was taken up: not an empty mount point."""
+        followed = self._followed.get(os.path.join(os.fsencode(folder), b""))
+        return followed is not None and followed.is_present()
+
     def rescan(self, folder: str | None = None) -> list[str]:
         """Has the folder, or all folders, scanned as soon as possible; returns which (none: no such folder)."""
         chosen = [followed for followed in self._followed.values() if folder in (None, followed.folder.path)]

@@ -89,7 +89,7 @@ class Taking:
 def _still_there(place: Place, inode: int) -> bool:
     """Whether the place still holds this file: then the other name is a hard link of it. Raises no `OSError`."""
     try:
-        return beneath.status(place.folder, place.directory, place.name).st_ino == inode
+        return Fingerprint.of(beneath.status(place.folder, place.directory, place.name)).inode == inode
     except OSError as error:
         return error.errno not in ABSENT
 

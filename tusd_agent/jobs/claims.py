@@ -3,16 +3,20 @@
 Each verb is one guarded move; one that comes too late raises `StaleClaim`, and the worker drops the job.
 """
 
+import sqlite3
+from collections.abc import Collection
 from typing import Any
 
 from .database import Database
-from .model import Found, Job, Lane, Leftover, Sent
-from .moves import StaleClaim, abandon_upload, insert, move, rewrite_fingerprint
+from .model import Fingerprint, Found, Job, Lane, Leftover, Sent
+from .moves import StaleClaim, abandon_upload, insert, jobs_at, move, rewrite_fingerprint
 from .rows import SELECT_JOB, job_by_id, job_of
 from .states import Event, State
 
 MAX_RESTARTS = 3
 """So often in a row may the server lose an upload before a person has to look."""
+
+LEFTOVER_LEASE_SECONDS = 600.0
 
 _CLAIMABLE = f"""{SELECT_JOB}
     WHERE j.folder_id = (SELECT id FROM folders WHERE path = ?) AND j.endpoint = ?
@@ -20,7 +24,7 @@ _CLAIMABLE = f"""{SELECT_JOB}
     AND NOT EXISTS (
         SELECT 1 FROM jobs o WHERE o.directory_id = j.directory_id AND o.name = j.name AND o.id <> j.id
         AND (o.state IN ('uploading', 'disposing')
-            OR ((o.placed, o.id) < (j.placed, j.id) AND o.state IN ('pending', 'delivered')))
+            OR ((o.placed, o.id) < (j.placed, j.id) AND o.state = 'pending'))
     )
     ORDER BY j.not_before LIMIT 1"""
 
@@ -46,8 +50,8 @@ class Claims:
         """The clock was set back: nothing waits longer from now than it ever would have. Returns how many jobs did."""
         with self._database.transaction() as connection:
             return connection.execute(
-                "UPDATE jobs SET not_before = ?1 WHERE state IN ('pending', 'delivered') AND not_before > ?1",
-                (now + longest_seconds,),
+                "UPDATE jobs SET not_before = ?1 WHERE state IN ('pending', 'delivered') AND not_before > ?1 + ?2",
+                (now, longest_seconds),
             ).rowcount
 
     def lanes(self) -> dict[Lane, float]:
@@ -84,7 +88,8 @@ class Claims:
     def claim(self, lane: Lane, now: float) -> Job | None:
         """The job of the lane that has been ready longest, now ours; `None` when none is ready.
 
-        Of one path at most one job is claimed at a time, in order of age.
+        Of one path at most one job is claimed at a time, and contents are sent in order of age. One that is on the
+        server and only waits to be disposed of holds up nothing: its path's newer content may go.
         """
         with self._database.transaction() as connection:
             row = connection.execute(_CLAIMABLE, (lane.folder, lane.endpoint, now)).fetchone()
@@ -191,16 +196,30 @@ class Claims:
         """The server has it all; durable before anything is done to the file."""
         with self._database.transaction(durable=True) as connection:
             delivered = move(connection, job, Event.DELIVER, attempts=0, last_error=None, **_delivered(job, now, sent))
-            return rewrite_fingerprint(connection, delivered, sent.fingerprint)
+            rewrite_fingerprint(connection, delivered, sent.fingerprint)
+            return job_by_id(connection, job.id) or delivered  # it may have been renamed meanwhile
 
     def vanish(self, job: Job, now: float) -> Job:
         """The file is gone before it was sent."""
         with self._database.transaction() as connection:
+            if _renamed(connection, job):
+                return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0))
             abandon_upload(connection, job, now)
             return move(connection, job, Event.VANISH, finished_at=now, upload_url=None, reason="the file is gone")
 
+    def put_back(self, job: Job, fingerprint: Fingerprint) -> Job:
+        """The file was renamed aside and back, which moved its ctime and nothing else."""
+        with self._database.transaction() as connection:
+            current = job_by_id(connection, job.id)
+            if current is None or current.claim_id != job.claim_id or current.state is not job.state:
+                raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+            return rewrite_fingerprint(connection, job, fingerprint)
+
     def replace(self, job: Job, found: Found, now: float, not_before: float) -> int:
         """The path holds newer content: this job is superseded and the newer one queued, in one commit.
+
+        A job of which nothing was sent yet becomes the newer one itself: a file that keeps growing leaves no trail of
+        rows.
 
         The newer one is tried from `not_before` on: it must have time to settle. Returns its id; raises
         `StaleClaim`, with nothing changed, when the claim is.
@@ -209,6 +228,18 @@ class Claims:
             current = job_by_id(connection, job.id)
             if current is None or current.claim_id != job.claim_id or current.state is not job.state:
                 raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+            if current.place != job.place:  # it is looked at again under its new name
+                return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0)).id
+            known = _known_elsewhere(connection, job, found)
+            if known is not None:
+                abandon_upload(connection, job, now)
+                move(connection, job, Event.SUPERSEDE, finished_at=now, reason="its path holds newer content")
+                return known.id
+            if job.upload_url is None:
+                waiting = move(
+                    connection, job, Event.INTERRUPT, not_before=not_before, attempts=max(job.attempts - 1, 0)
+                )
+                return rewrite_fingerprint(connection, waiting, found.fingerprint).id
             made, _ = insert(connection, found, now, not_before)
         return made
 
@@ -225,20 +256,32 @@ class Claims:
                 (endpoint, upload_url, now),
             )
 
-    def leftover(self, now: float) -> Leftover | None:
-        """An unfinished upload to be terminated on its server, the one that has waited longest."""
-        with self._database.reading() as connection:
+    def leftover(self, now: float, endpoints: Collection[str]) -> Leftover | None:
+        """An unfinished upload to be terminated on one of these servers, the one that has waited longest.
+
+        Nobody else is given it for `LEFTOVER_LEASE_SECONDS`.
+        """
+        with self._database.transaction() as connection:
             row = connection.execute(
                 "SELECT id, endpoint, upload_url, attempts FROM leftovers WHERE not_before <= ? "
-                "ORDER BY not_before LIMIT 1",
-                (now,),
+                f"AND endpoint IN ({', '.join('?' * len(endpoints))}) ORDER BY not_before LIMIT 1",
+                (now, *endpoints),
             ).fetchone()
-        return Leftover(*row) if row else None
+            if row is None:
+                return None
+            leftover = Leftover(*row)
+            connection.execute(
+                "UPDATE leftovers SET not_before = ? WHERE id = ?", (now + LEFTOVER_LEASE_SECONDS, leftover.id)
+            )
+        return leftover
 
-    def next_leftover_at(self) -> float | None:
-        """When the next leftover is to be looked at; `None`: there is none."""
+    def next_leftover_at(self, endpoints: Collection[str]) -> float | None:
+        """When the next leftover of these endpoints is to be looked at; `None`: there is none."""
         with self._database.reading() as connection:
-            (at,) = connection.execute("SELECT MIN(not_before) FROM leftovers").fetchone()
+            (at,) = connection.execute(
+                f"SELECT MIN(not_before) FROM leftovers WHERE endpoint IN ({', '.join('?' * len(endpoints))})",
+                tuple(endpoints),
+            ).fetchone()
         return None if at is None else float(at)
 
     def settle_leftover(self, leftover: Leftover, retry_at: float | None) -> None:
@@ -260,3 +303,19 @@ def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:
         "digest": sent.digest,
         "digest_bytes": job.size_bytes if sent.digest is not None else 0,
     }
+
+
+def _known_elsewhere(connection: sqlite3.Connection, job: Job, found: Found) -> Job | None:
+    """The newest other job of the path, if it is about this very content and sent it, or is about to."""
+    for other in jobs_at(connection, job.place):
+        if other.id == job.id or other.state is State.SUPERSEDED:
+            continue
+        same = other.fingerprint.same_identity(found.fingerprint)
+        return other if same and other.state in (State.DONE, State.PENDING) else None
+    return None
+
+
+def _renamed(connection: sqlite3.Connection, job: Job) -> bool:
+    """Whether the row has followed its file to another name since it was read."""
+    current = job_by_id(connection, job.id)
+    return current is not None and current.place != job.place

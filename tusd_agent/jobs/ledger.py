@@ -1,7 +1,7 @@
 """The intake's side of the queue: which contents are known, and which are new."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from .database import Database
@@ -182,7 +182,7 @@ class Ledger:
             job = job_by_id(connection, job_id)
             if job is None:
                 return
-            rewrite_fingerprint(connection, job, fingerprint)
+            rewrite_fingerprint(connection, job, _as_far_as_told(job, fingerprint))
             if job.state is State.PENDING:
                 move(connection, job, Event.RETRY, not_before=min(job.not_before, now))
         self._on_ready()
@@ -216,7 +216,7 @@ class Ledger:
                 "UPDATE jobs SET directory_id = ?, name = ?, placed = ? WHERE id = ?",
                 (directory, place.name, 0 if highest is None else highest + 1, job_id),
             )
-            rewrite_fingerprint(connection, moved, fingerprint)
+            rewrite_fingerprint(connection, moved, _as_far_as_told(moved, fingerprint))
         for other in revoked:
             self._on_revoked(other.id)
         return True
@@ -236,3 +236,14 @@ class Ledger:
         with self._database.reading() as connection:
             row = connection.execute(f"{SELECT_JOB} WHERE j.uuid = ?", (uuid,)).fetchone()
         return job_of(row) if row else None
+
+
+def _as_far_as_told(job: Job, fingerprint: Fingerprint) -> Fingerprint:
+    """What may be noted of a file whose ctime moved, by a rename say.
+
+    While a part of it lies on the server the old ctime stays: to the worker that goes on with it the moved one is the
+    sign that the part may be of another content.
+    """
+    if job.upload_url is None or job.state is State.DONE:
+        return fingerprint
+    return replace(fingerprint, ctime_ns=job.fingerprint.ctime_ns)

@@ -32,10 +32,10 @@ class StateLock:
         except OSError:
             os.close(descriptor)
             raise
+        self._descriptor = descriptor
         words = f"pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}\n"
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, words.encode(), 0)
-        self._descriptor = descriptor
 
     def release(self) -> None:
         """Gives the lock back; nothing happens when it is not held."""

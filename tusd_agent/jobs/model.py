@@ -30,6 +30,11 @@ def shown(path: bytes | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+def _signed(number: int) -> int:
+    """`number` as SQLite keeps integers, 64 bits with a sign: inodes use all 64, mtimes may lie beyond 2262."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
     """The identity of a file's content, as far as ``stat(2)`` tells it.
@@ -47,7 +52,7 @@ class Fingerprint:
     @classmethod
     def of(cls, found: os.stat_result) -> "Fingerprint":
         """The fingerprint that a stat result holds."""
-        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        return cls(found.st_size, _signed(found.st_mtime_ns), _signed(found.st_ctime_ns), _signed(found.st_ino))
 
     def same_identity(self, other: "Fingerprint") -> bool:
         """Whether both are the same content, the ctime left aside."""

@@ -43,10 +43,10 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
 
 
 def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: Fingerprint) -> Job:
-    """Notes the ctime (and inode) that the same content has now; returns the job with it."""
+    """Notes the fingerprint that the job's content has now; returns the job with it."""
     connection.execute(
-        "UPDATE jobs SET ctime_ns = ?, inode = ? WHERE id = ?",
-        (fingerprint.ctime_ns, fingerprint.inode, job.id),
+        "UPDATE jobs SET size_bytes = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
+        (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.ctime_ns, fingerprint.inode, job.id),
     )
     return replace(job, fingerprint=fingerprint)
 

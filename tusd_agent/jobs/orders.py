@@ -35,8 +35,7 @@ class Orders:
 
     def cancel(self, job_id: int, now: float, reason: str = "cancelled by the operator") -> Job:
         """Do not send it (its unfinished upload is terminated); delivered already: leave the file where it is."""
-        abandon = self._job(job_id).state is not State.DELIVERED
-        return self._order(job_id, Event.CANCEL, now, abandon=abandon, finished_at=now, reason=reason)
+        return self._order(job_id, Event.CANCEL, now, finished_at=now, reason=reason)
 
     def hold(self, job_id: int, now: float, reason: str = "held by the operator") -> Job:
         """Keep it back; what the server has is kept too."""
@@ -76,32 +75,32 @@ class Orders:
         """
         held = 0
         with self._database.transaction() as connection:
-            waiting = connection.execute(
-                "SELECT DISTINCT f.path, c.endpoint FROM counters c JOIN folders f ON f.id = c.folder_id "
-                "WHERE c.state IN ('pending', 'delivered', 'held') AND c.jobs > 0"
+            lanes = connection.execute(
+                "SELECT f.path, c.endpoint, MAX(c.state = 'held') FROM counters c JOIN folders f ON f.id = c.folder_id "
+                "WHERE c.state IN ('pending', 'delivered', 'held') AND c.jobs > 0 GROUP BY f.path, c.endpoint"
             ).fetchall()
-            for folder, endpoint in waiting:
-                reason = (
+            for folder, endpoint, some_held in lanes:
+                removed = (
                     FOLDER_REMOVED if folder not in folders else ENDPOINT_REMOVED if endpoint not in endpoints else None
                 )
-                rows = connection.execute(
-                    f"{SELECT_JOB} WHERE f.path = ? AND j.endpoint = ? AND j.state IN ('pending', 'delivered', 'held')",
-                    (folder, endpoint),
-                ).fetchall()
-                for job in map(job_of, rows):
-                    if reason is None and job.reason in (FOLDER_REMOVED, ENDPOINT_REMOVED):
-                        move(connection, job, Event.RELEASE, reason=None, not_before=now)
-                    elif reason is not None and job.state is State.PENDING:
-                        move(connection, job, Event.HOLD, reason=reason)
-                        held += 1
-                    elif reason == FOLDER_REMOVED and job.state is State.DELIVERED:
-                        move(
-                            connection,
-                            job,
-                            Event.CANCEL,
-                            reason=f"file left in place: {reason}",
-                            finished_at=now,
-                        )
+                if removed is None and not some_held:
+                    continue
+                chosen = (
+                    "j.state IN ('pending', 'delivered')"
+                    if removed
+                    else f"j.state = 'held' AND j.reason IN ('{FOLDER_REMOVED}', '{ENDPOINT_REMOVED}')"
+                )
+                query = f"{SELECT_JOB} WHERE f.path = ? AND j.endpoint = ? AND {chosen} LIMIT 1000"
+                while rows := connection.execute(query, (folder, endpoint)).fetchall():  # each leaves what is chosen
+                    for job in map(job_of, rows):
+                        if removed is None:
+                            move(connection, job, Event.RELEASE, reason=None, not_before=now)
+                        elif job.state is State.PENDING:
+                            move(connection, job, Event.HOLD, reason=removed)
+                            held += 1
+                        else:
+                            words = f"file left in place: {removed}"
+                            move(connection, job, Event.CANCEL, reason=words, finished_at=now)
         return held
 
     def _job(self, job_id: int) -> Job:
@@ -111,13 +110,13 @@ class Orders:
             raise NoSuchJob(f"there is no job {job_id}")
         return job
 
-    def _order(self, job_id: int, event: Event, now: float, *, abandon: bool = False, **changes: object) -> Job:
+    def _order(self, job_id: int, event: Event, now: float, **changes: object) -> Job:
         with self._database.transaction(durable=True) as connection:
             before = job_by_id(connection, job_id)
             if before is None:
                 raise NoSuchJob(f"there is no job {job_id}")
             after = move(connection, before, event, **changes)
-            if abandon:
+            if event is Event.CANCEL and before.state is not State.DELIVERED:
                 abandon_upload(connection, before, now)
         if before.state is State.UPLOADING:
             self._on_revoked(job_id)

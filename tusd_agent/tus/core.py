@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from . import metadata as upload_metadata
-from .errors import NotATusServer, ProtocolViolation, redact
+from .errors import NotATusServer, ProtocolViolation, UploadMismatch, redact
 from .patience import Watch
 from .retry import failure
 from .transport import Answer, Credentials, Transport
@@ -47,7 +47,7 @@ def head(transport: Transport, url: str, *, watch: Watch, extra: Credentials | N
         raise ProtocolViolation(f"HEAD {redact(url)} was answered without Upload-Offset", status=answer.status, url=url)
     length = _number(answer, "Upload-Length")
     if length is not None and offset > length:
-        raise ProtocolViolation(
+        raise UploadMismatch(
             f"HEAD {redact(url)}: the server claims {offset} bytes of an upload of {length}; create a new upload",
             status=answer.status,
             url=url,
