@@ -88,7 +88,9 @@ class Service:
             workers=settings.agent.workers,
         )
         self._control = ControlServer(
-            Path(settings.agent.socket), Commands(self._reader, self.status), group=settings.agent.socket_group
+            Path(settings.agent.socket),
+            Commands(self._reader, self.status, self._flights),
+            group=settings.agent.socket_group,
         )
 
     def run(self, stop: threading.Event) -> None:
@@ -165,7 +167,6 @@ class Service:
         """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
         now = self._clock()
         counts = self._reader.counts()
-        in_flight = [_in_flight(figures) for figures in self._pool.in_flight()]
         endpoints = [_endpoint(state) for state in self._pool.endpoint_states()]
         by_path = {str(watch.path): watch for watch in self._settings.watch}
         folders = [_folder(state, by_path[state.path], counts) for state in self._intake.folder_states()]
@@ -183,8 +184,11 @@ class Service:
             bytes=bytes_by_state(counts),
             folders=folders,
             endpoints=endpoints,
-            in_flight=in_flight,
+            in_flight=self._flights(),
         )
+
+    def _flights(self) -> list[InFlight]:
+        return [_in_flight(figures) for figures in self._pool.in_flight()]
 
     def _shown_state(self, reasons: list[str]) -> str:
         if self._state != "ok":

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tusd_agent.control.commands import Commands
-from tusd_agent.control.replies import Status, bytes_by_state, jobs_by_state
+from tusd_agent.control.replies import InFlight, Status, bytes_by_state, jobs_by_state
 from tusd_agent.control.server import ControlServer
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
@@ -32,7 +32,8 @@ class Served:
         self.ledger = Ledger(self.database)
         self.claims = Claims(self.database)
         self.reader = Reader(folder / "queue.db")
-        self.commands = Commands(self.reader, self.status)
+        self.in_flight: list[InFlight] = []
+        self.commands = Commands(self.reader, self.status, lambda: self.in_flight)
         self.server = ControlServer(self.socket, self.commands, deadline_seconds=30)
         self.state = "ok"
         self.reasons: list[str] = []

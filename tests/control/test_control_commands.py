@@ -10,6 +10,7 @@ import pytest
 
 from tests.control.served import Served
 from tusd_agent.control.commands import TABLE, Commands
+from tusd_agent.control.replies import InFlight
 from tusd_agent.jobs.reader import Reader
 
 
@@ -57,6 +58,20 @@ def test_pages_follow_each_other_without_gaps(served: Served) -> None:
 def test_a_job_by_its_number(served: Served) -> None:
     served.enqueue(b"a", b"b")
     assert get(served.commands, "/v1/jobs/2")["path"] == "/srv/out/b"
+
+
+def test_a_job_that_is_being_sent_has_the_workers_own_offset(served: Served) -> None:
+    served.enqueue(b"a", b"b", size=1000)
+    job = served.claim()
+    served.in_flight = [
+        InFlight(
+            id=job.id, path="a", path_b64="", endpoint="default", size_bytes=1000, offset_bytes=765,
+            rate_bytes_per_second=1.0, eta_seconds=None, phase="uploading", started_at=0.0,
+        )
+    ]  # fmt: skip
+    listed = get(served.commands, "/v1/jobs")["jobs"]
+    assert [(one["id"], one["offset_bytes"]) for one in listed] == [(2, 0), (1, 765)]
+    assert get(served.commands, f"/v1/jobs/{job.id}")["offset_bytes"] == 765
 
 
 @pytest.mark.parametrize("encode", [b64encode, urlsafe_b64encode])

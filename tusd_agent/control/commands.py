@@ -12,7 +12,7 @@ from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job, Place
 from ..jobs.reader import Page, Reader
 from ..jobs.states import State
-from .replies import Error, JobReply, JobsReply, Status, escaped, job_reply, jobs_reply
+from .replies import Error, InFlight, JobReply, JobsReply, Status, escaped, job_reply, jobs_reply
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -51,11 +51,26 @@ class Answer:
 
 
 class Commands:
-    """Answers requests. `status` gives the reply to ``GET /v1/status``; it is called by several threads."""
+    """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands; both are
+    called by several threads."""
 
-    def __init__(self, reader: Reader, status: Callable[[], Status]) -> None:
+    def __init__(
+        self,
+        reader: Reader,
+        status: Callable[[], Status],
+        in_flight: Callable[[], list[InFlight]] = list,
+    ) -> None:
         self.reader = reader
         self.status = status
+        self._in_flight = in_flight
+
+    def live(self, reply: JobsReply) -> JobsReply:
+        """The reply with the workers' own offsets: those in the rows are a second old."""
+        flights = {flight["id"]: flight for flight in self._in_flight()}
+        for job in reply["jobs"]:
+            if job["id"] in flights and job["state"] == State.UPLOADING:
+                job["offset_bytes"] = flights[job["id"]]["offset_bytes"]
+        return reply
 
     def answer(self, method: str, target: str) -> Answer:
         """The answer to a request; `target` is that of the request line (RFC 9112, section 3.2).
@@ -83,14 +98,14 @@ def _jobs(commands: Commands, request: Request) -> JobsReply:
     cursor = _whole(request, "cursor", 1, MAX_JOB_ID)
     encoded = _single(request, "path_b64")
     if encoded is None:
-        return jobs_reply(commands.reader.page(states=states, limit=limit, cursor=cursor))
+        return commands.live(jobs_reply(commands.reader.page(states=states, limit=limit, cursor=cursor)))
     jobs = [
         job
         for job in jobs_of_path(commands.reader, _path(encoded))
         if (not states or job.state in states) and (cursor is None or job.id < cursor)
     ]
     more = len(jobs) > limit
-    return jobs_reply(Page(tuple(jobs[:limit]), jobs[limit - 1].id if more else None))
+    return commands.live(jobs_reply(Page(tuple(jobs[:limit]), jobs[limit - 1].id if more else None)))
 
 
 def _job(commands: Commands, request: Request) -> JobReply:
@@ -101,7 +116,8 @@ def _job(commands: Commands, request: Request) -> JobReply:
     job = commands.reader.job(int(text))
     if job is None:
         raise Refused(404, Error(code="no_such_job", message=f"there is no job {text}", hint="GET /v1/jobs lists them"))
-    return job_reply(job)
+    (reply,) = commands.live(JobsReply(jobs=[job_reply(job)], next_cursor=None))["jobs"]
+    return reply
 
 
 @dataclass(frozen=True, slots=True)
