@@ -51,8 +51,10 @@ class Answer:
 
 
 class Commands:
-    """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands; both are
-    called by several threads."""
+    """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands.
+
+    Both are called by several threads.
+    """
 
     def __init__(
         self,

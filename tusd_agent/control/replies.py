@@ -97,7 +97,7 @@ class Status(Counts):
 
 
 class JobReply(TypedDict):
-    """A job. Instants are null as long as it has not happened. `offset_bytes` is the worker's own while it is uploading.
+    """A job. Instants are null as long as it has not happened. `offset_bytes` is the worker's own while uploading.
 
     `digest_sha256` is in hexadecimal digits, null unless the whole content was digested. `upload_url` is cut short:
     who knows it whole may read or delete the upload.
