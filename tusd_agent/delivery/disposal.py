@@ -137,13 +137,13 @@ def _remove(job: Job, rules: FolderRules, parent: int, stop: Stoppable, *, left_
         if rules.after_upload == "move" and rules.move_to is not None:
             target = move_into(rules.move_to, job, parent, descriptor, stop)
             return Disposed(f"moved to {shown(target)}")
+        os.unlink(job.aside_name, dir_fd=parent)
+        return Disposed("deleted")
     except (NotAtRest, OSError, UploadCancelled) as error:
         _put_back(job, parent)  # not to lie hidden until the next attempt, which may be far
         raise PutBack(Fingerprint.of(os.fstat(descriptor))) from error
     finally:
         os.close(descriptor)
-    os.unlink(job.aside_name, dir_fd=parent)
-    return Disposed("deleted")
 
 
 def _difference(job: Job, descriptor: int, stop: Stoppable, *, ctime_tells: bool) -> Disposed | None:
