@@ -6,6 +6,7 @@ pytest --heavy                also what is marked ``heavy``
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the servers that `any_server` stands for: embedded (tuspyserver) or all (also tusd, @tus/server)",
     )
     parser.addoption("--heavy", action="store_true", help="also run the tests marked `heavy`")
+
+
+def pytest_configure() -> None:
+    """What we start must hear Ctrl-C even where we ourselves were started with it ignored, as a shell's ``&`` does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
