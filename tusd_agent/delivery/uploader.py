@@ -97,9 +97,9 @@ class Uploader:
         if job.upload_url is None:
             return job
         in_doubt = source.fingerprint.ctime_ns != job.fingerprint.ctime_ns and job.digest is None
-        if endpoint.owns(job.upload_url) and not (in_doubt and job.offset_bytes > 0):
+        if endpoint.owns(job.upload_url) and not in_doubt:
             return job
-        return self._claims.forget_url(job)
+        return self._claims.forget_url(job, self._clock())
 
     def _send(
         self,

@@ -105,9 +105,10 @@ class Claims:
                 claimed_at=now,
             )
 
-    def forget_url(self, job: Job) -> Job:
-        """A claimed job's upload belongs to another origin or another content: the next one begins anew."""
+    def forget_url(self, job: Job, now: float) -> Job:
+        """A claimed job's upload belongs to another origin, or may be of another content: a new one is begun."""
         with self._database.transaction(durable=True) as connection:
+            abandon_upload(connection, job, now)
             return move(connection, job, Event.PROGRESS, upload_url=None, offset_bytes=0, digest=None, digest_bytes=0)
 
     def created(self, job: Job, upload_url: str) -> Job:
