@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
+from .right_server import Request, RightServer
+
 REASON = "Whatever"
 
 
@@ -46,36 +48,12 @@ class Fault:
 FINE = Fault()
 
 
-@dataclass
-class Request:
-    method: str
-    path: str
-    headers: dict[str, str]
-    connection: int
-    target: str
-
-    @property
-    def length(self) -> int:
-        return int(self.headers.get("content-length", "0"))
-
-
-@dataclass
-class Stored:
-    length: int
-    metadata: str | None
-    data: bytearray = field(default_factory=bytearray)
-
-
-class FaultServer:
+class FaultServer(RightServer):
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__()
         self.requests: list[Request] = []
-        self.uploads: dict[str, Stored] = {}
         self.release = threading.Event()
         self.arrived = threading.Condition()
-        self.extensions = "creation,termination"
-        self.max_size: int | None = None
-        self.location = "{url}"
-        self.check_token: str | None = None
         self._tls = tls
         self._faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -107,15 +85,6 @@ class FaultServer:
     def wait_for(self, method: str, count: int = 1, timeout_seconds: float = 10.0) -> None:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.of(method)) >= count, timeout_seconds), self.methods()
-
-    def only(self) -> Stored:
-        assert len(self.uploads) == 1
-        return next(iter(self.uploads.values()))
-
-    def add(self, length: int, data: bytes = b"", metadata: str | None = None) -> str:
-        path = f"/files/upload-{len(self.uploads)}"
-        self.uploads[path] = Stored(length, metadata, bytearray(data))
-        return f"{self.origin}{path}"
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -183,7 +152,9 @@ class FaultServer:
             self.uploads.pop(request.path, None)
         wanted = request.length if fault.read is None else min(fault.read, request.length)
         body = reader.read(wanted)
-        status, answer = self._right_answer(request, body if fault.keep is None else body[: fault.keep], fault)
+        keeps = fault.status is None or fault.keep is not None
+        with self.arrived:
+            status, answer = self.right_answer(request, body[: fault.keep] if keeps else b"", len(body))
         if fault.status is not None:
             status = fault.status
         if fault.stall:
@@ -210,38 +181,6 @@ class FaultServer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
         return not (fault.drop or fault.reset or fault.linger or wanted < request.length)
-
-    def _right_answer(self, request: Request, body: bytes, fault: Fault) -> tuple[int, dict[str, str]]:
-        headers = {"Tus-Resumable": "1.0.0"}
-        token = self.check_token
-        if token is not None and request.headers.get("authorization") != token:
-            return 401, headers
-        if request.method == "OPTIONS":
-            headers |= {"Tus-Version": "1.0.0", "Tus-Extension": self.extensions}
-            if self.max_size is not None:
-                headers["Tus-Max-Size"] = str(self.max_size)
-            return 204, headers
-        if request.method == "POST":
-            url = self.add(int(request.headers["upload-length"]), metadata=request.headers.get("upload-metadata"))
-            path = url.removeprefix(self.origin)
-            location = self.location.format(url=url, path=path, name=path.rpartition("/")[2], port=self.port)
-            return 201, headers | {"Location": location}
-        stored = self.uploads.get(request.path)
-        if stored is None:
-            return 404, headers
-        if request.method == "DELETE":
-            del self.uploads[request.path]
-            return 204, headers
-        if request.method == "PATCH":
-            if int(request.headers["upload-offset"]) != len(stored.data):
-                return 409, headers
-            if fault.status is None or fault.keep is not None:
-                stored.data += body
-            return 204, headers | {"Upload-Offset": str(len(stored.data))}
-        headers |= {"Upload-Offset": str(len(stored.data)), "Upload-Length": str(stored.length)}
-        if stored.metadata is not None:
-            headers["Upload-Metadata"] = stored.metadata
-        return 200, headers
 
 
 def _shut(sock: socket.socket) -> None:

@@ -13,6 +13,7 @@ from .client import TUSClient
 from .discovery import ServerInfo
 from .errors import (
     AuthRequired,
+    CreationFailed,
     DeadlineExceeded,
     FinishedWithServerError,
     InvalidMetadata,
@@ -34,19 +35,24 @@ from .errors import (
 )
 from .info import UploadInfo
 from .metadata import MetadataValue
+from .order import CallOptions, UploadResult
 from .patience import Cancel
 from .sources import BytesSource, FileSource, Source
-from .upload import UploadResult
+from .store import FileStore, MemoryStore, StoredPart, StoredUpload, UploadStore
 
 __all__ = [
     "AuthRequired",
     "BytesSource",
+    "CallOptions",
     "Cancel",
+    "CreationFailed",
     "DeadlineExceeded",
     "FileSource",
+    "FileStore",
     "FinishedWithServerError",
     "InvalidMetadata",
     "InvalidURL",
+    "MemoryStore",
     "MetadataValue",
     "NotATusServer",
     "ProtocolViolation",
@@ -55,6 +61,8 @@ __all__ = [
     "Source",
     "SourceChanged",
     "SourceUnavailable",
+    "StoredPart",
+    "StoredUpload",
     "TUSClient",
     "TUSUploadError",
     "UntrustedServer",
@@ -65,6 +73,7 @@ __all__ = [
     "UploadMismatch",
     "UploadRefused",
     "UploadResult",
+    "UploadStore",
     "UploadTooLarge",
     "redact",
 ]

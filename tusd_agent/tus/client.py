@@ -1,29 +1,34 @@
-"""`TUSClient`: the public face. Every upload goes through `send`, which is one `Upload`."""
+"""`TUSClient`: the public face. Every upload is made of `Upload`s, one or several at once."""
 
-import os
-import threading
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import requests
 
+from . import checksum as checksums
 from . import core, creation, termination
-from .conveniences import Metadata, Progress, ProgressCallback, with_defaults
-from .discovery import Discovery, ServerInfo
-from .errors import TUSUploadError, redact
+from .conveniences import File, Metadata, Progress, ProgressCallback, opened, with_defaults
+from .discovery import ServerInfo
+from .errors import TUSUploadError, creation_failed
 from .info import UploadInfo
+from .order import CallOptions, UploadResult
+from .overriding import OverridingTransport
 from .patience import Cancel, Watch
-from .retry import RetryBudget
+from .sending import Sender
 from .sources import BytesSource, FileSource, Source
-from .transport import Credentials, Headers, Transport
-from .upload import ChunkLimit, Order, Upload, UploadResult
+from .store import UploadStore
+from .streams import StreamSource
+from .transport import Credentials, Headers
+from .trust import trusted
 
 # How often `upload` begins anew when the server loses the upload in the middle.
 DEFAULT_MAX_RESTARTS = 3
+# One request instead of two is worth a second copy on the server, should the answer be lost, only for small files.
+DEFAULT_SMALL_FILE_BYTES = 64 * 1024
 
 
-class TUSClient:
+class TUSClient(Sender):
     """A client of one tus server. Thread-safe; the constructor does no I/O.
 
     `endpoint`: the creation URL. `chunk_size`: bytes per PATCH; None (or 0) sends all in one, as the specification asks
@@ -33,8 +38,15 @@ class TUSClient:
     longest pause (seconds, exponential, full jitter); `min_retry_delay`: the shortest, for servers need that long to
     notice a cut connection. `headers`: sent with every request to the endpoint's origin and to no other; values may be
     callables, evaluated for each request. `allow_empty=False` refuses empty files. `allow_other_origin`: accept upload
-    URLs on another host. `verify`, `cert`, `proxies`: as for requests; proxies and netrc are read once from the
-    environment. `session` may be replaced by any `requests.Session`, which then keeps its own ways.
+    URLs on another host. `store`: remembers the URLs of unfinished uploads (`FileStore`), so that the same `upload` of
+    the same file goes on after a crash. `small_file_bytes`: up to this size `upload` and `upload_bytes` send the body
+    with the creation, where the server offers it and neither `store` nor `on_created` waits for the URL; should that
+    answer be lost, the next attempt makes a second copy on the server. 0: never. `checksum`: see `CallOptions`.
+    `method_override`: send PATCH and DELETE as POST; left False, a 405 or 501 teaches it. `verify`: True, False,
+    "system" for what OpenSSL trusts on this machine, or a file of CA certificates; `cert`: a client's certificate,
+    (file, key file) or one file with both; `proxies`: as for requests. Proxies and netrc are read once from the
+    environment.
+    `session` may be replaced by any `requests.Session`, which then keeps its own ways.
     """
 
     def __init__(
@@ -46,6 +58,10 @@ class TUSClient:
         retry_delay: float = 1.0,
         headers: Headers | None = None,
         *,
+        store: UploadStore | None = None,
+        small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
+        checksum: str | None = None,
+        method_override: bool = False,
         allow_empty: bool = True,
         allow_other_origin: bool = False,
         verify: bool | str = True,
@@ -57,32 +73,34 @@ class TUSClient:
     ) -> None:
         if chunk_size is not None and chunk_size < 0:
             raise ValueError(f"chunk_size is {chunk_size}; give a number of bytes, or None for one single request")
-        if max_retries < 0 or retry_delay < 0 or max_retry_delay < 0 or min_retry_delay < 0:
-            raise ValueError("max_retries and the delays can't be negative")
+        if min(max_retries, retry_delay, max_retry_delay, min_retry_delay, small_file_bytes) < 0:
+            raise ValueError("max_retries, the delays and small_file_bytes can't be negative")
         for seconds in (timeout, connect_timeout):
             if seconds is None or seconds > 0:
                 continue
             raise ValueError(f"a timeout is {seconds}; give a positive number of seconds, or None to wait for ever")
+        checksums.check_name(checksum)
+        transport = OverridingTransport(
+            endpoint,
+            headers,
+            always=method_override,
+            timeout_seconds=timeout,
+            connect_timeout_seconds=connect_timeout,
+            verify=trusted(verify),
+            cert=cert,
+            proxies=proxies,
+        )
+        super().__init__(transport)
         self.chunk_size = chunk_size or None
         self.max_retries = max_retries
         self.retry_delay = retry_delay
         self.max_retry_delay = max_retry_delay
         self.min_retry_delay = min_retry_delay
+        self.store = store
+        self.small_file_bytes = small_file_bytes
+        self.checksum = checksum
         self.allow_empty = allow_empty
         self.allow_other_origin = allow_other_origin
-        self._transport = Transport(
-            endpoint,
-            headers,
-            timeout_seconds=timeout,
-            connect_timeout_seconds=connect_timeout,
-            verify=verify,
-            cert=cert,
-            proxies=proxies,
-        )
-        self._discovery = Discovery(self._transport)
-        self._limit = ChunkLimit()
-        self._lock = threading.Lock()
-        self._active: dict[str, Upload] = {}
 
     @property
     def endpoint(self) -> str:
@@ -103,43 +121,49 @@ class TUSClient:
 
     def upload(
         self,
-        file_path: str | os.PathLike[str],
+        file_path: File,
         metadata: Metadata | None = None,
         progress_callback: ProgressCallback | None = None,
         *,
-        chunk_size: int | None = None,
-        cancel: Cancel | None = None,
-        deadline: float | None = None,
-        max_restarts: int = DEFAULT_MAX_RESTARTS,
-        request_headers: Headers | None = None,
-        on_created: Callable[[str], None] | None = None,
-        throttle: Callable[[int], None] | None = None,
+        concurrency: int = 1,
+        size: int | None = None,
+        **options: Unpack[CallOptions],
     ) -> UploadResult:
-        """Uploads a file as a new upload.
+        """Uploads a file, or a binary file-like object from where it stands; with a `store`, goes on with it.
 
         `filename` and `filetype` are added to the metadata unless given (None leaves them out). `progress_callback`
         gets (bytes sent or acknowledged, total): both above 0, the first never above the second, at the end (total,
-        total); what it raises comes through and leaves an upload that can be resumed. `deadline`: seconds for the
-        whole call. `cancel`: obeyed within a second. Raises `SourceUnavailable` ("File not found"), `SourceChanged`,
-        and what `send` raises.
+        total); what it raises comes through and leaves an upload that can be resumed. `options`: see `CallOptions`.
+
+        `concurrency`: that many parallel streams, each a partial upload, where the server offers concatenation and
+        the file is large enough; else one. They can be resumed by the same call with a `store`; `on_created` is then
+        called with the URL of the whole, at the end, and callbacks come from several threads, one at a time but for
+        `throttle`.
+
+        `size`: bytes in an object that can't seek. Without it the server must offer creation-defer-length, unless the
+        stream ends within its first chunk, and the total that `progress_callback` gets is what was read so far. Of
+        such an object one chunk (8 MiB unless `chunk_size` says otherwise) is kept in memory.
+
+        Raises `SourceUnavailable` ("File not found"), `SourceChanged`, `CreationFailed`, and what `send` raises.
         """
-        with FileSource(file_path) as source:
-            self._check_empty(source, os.fspath(file_path))
-            progress = Progress(progress_callback, source.size)
-            result = self.send(
-                source,
-                metadata=with_defaults(metadata, os.path.basename(os.fspath(file_path))),
-                chunk_size=chunk_size,
-                cancel=cancel,
-                deadline=deadline,
-                max_restarts=max_restarts,
-                request_headers=request_headers,
-                on_created=on_created,
+        if concurrency < 1:
+            raise ValueError(f"concurrency is {concurrency}; give the number of parallel streams, 1 or more")
+        options.setdefault("max_restarts", DEFAULT_MAX_RESTARTS)
+        with opened(file_path, size) as (source, name):
+            self._check_empty(source, name or "the stream")
+            progress = Progress(progress_callback, source)
+            waits = self.store is not None or options.get("on_created") is not None
+            order, watch = self._order(
+                options,
+                source=source,
+                metadata=with_defaults(metadata, name),
                 on_progress=progress,
-                throttle=throttle,
+                small_file_bytes=0 if waits else self.small_file_bytes,
             )
-            source.check()
-        progress.finish()
+            result = self._deliver(order, watch, concurrency)
+            if isinstance(source, FileSource):
+                source.check()
+            progress.finish()
         return result
 
     def upload_bytes(
@@ -148,119 +172,72 @@ class TUSClient:
         filename: str,
         metadata: Metadata | None = None,
         progress_callback: ProgressCallback | None = None,
-        *,
-        chunk_size: int | None = None,
-        cancel: Cancel | None = None,
-        deadline: float | None = None,
-        max_restarts: int = DEFAULT_MAX_RESTARTS,
-        request_headers: Headers | None = None,
-        on_created: Callable[[str], None] | None = None,
+        **options: Unpack[CallOptions],
     ) -> UploadResult:
-        """Uploads bytes in memory under the name `filename`; otherwise as `upload`."""
+        """Uploads bytes in memory under the name `filename`; otherwise as `upload`. The `store` does not know them."""
+        options.setdefault("max_restarts", DEFAULT_MAX_RESTARTS)
         source = BytesSource(data)
         self._check_empty(source, filename)
-        progress = Progress(progress_callback, source.size)
-        result = self.send(
-            source,
+        progress = Progress(progress_callback, source)
+        order, watch = self._order(
+            options,
+            source=source,
             metadata=with_defaults(metadata, filename),
-            chunk_size=chunk_size,
-            cancel=cancel,
-            deadline=deadline,
-            max_restarts=max_restarts,
-            request_headers=request_headers,
-            on_created=on_created,
             on_progress=progress,
+            small_file_bytes=0 if options.get("on_created") is not None else self.small_file_bytes,
         )
+        result = self._run(order, watch)
         progress.finish()
         return result
 
     def resume_upload(
         self,
         upload_url: str,
-        file_path: str | os.PathLike[str],
+        file_path: File,
         progress_callback: ProgressCallback | None = None,
-        *,
-        chunk_size: int | None = None,
-        cancel: Cancel | None = None,
-        deadline: float | None = None,
-        request_headers: Headers | None = None,
-        throttle: Callable[[int], None] | None = None,
+        **options: Unpack[CallOptions],
     ) -> UploadResult:
         """Brings the upload at `upload_url` to its end with the rest of the file; otherwise as `upload`.
 
         Raises `UploadGone` when the server has it no longer, `UploadMismatch` when it is one of another length.
         """
-        with FileSource(file_path) as source:
-            progress = Progress(progress_callback, source.size)
-            result = self.send(
-                source,
-                upload_url=upload_url,
-                chunk_size=chunk_size,
-                cancel=cancel,
-                deadline=deadline,
-                request_headers=request_headers,
-                on_progress=progress,
-                throttle=throttle,
-            )
-            source.check()
-        progress.finish()
+        with opened(file_path, None) as (source, _):
+            progress = Progress(progress_callback, source)
+            order, watch = self._order(options, source=source, upload_url=upload_url, on_progress=progress)
+            result = self._run(order, watch)
+            if isinstance(source, FileSource):
+                source.check()
+            progress.finish()
         return result
 
     def send(
         self,
-        source: Source,
+        source: Source | StreamSource,
         *,
         metadata: Metadata | None = None,
         upload_url: str | None = None,
-        on_created: Callable[[str], None] | None = None,
         on_progress: Callable[[int, int], None] | None = None,
-        cancel: Cancel | None = None,
-        deadline: float | None = None,
-        max_restarts: int = 0,
-        request_headers: Headers | None = None,
-        chunk_size: int | None = None,
-        throttle: Callable[[int], None] | None = None,
-        idempotency_key: str | None = None,
+        small_file_bytes: int = 0,
+        **options: Unpack[CallOptions],
     ) -> UploadResult:
         """Brings `source` to the server: a new upload, or the rest of the one at `upload_url`.
 
-        `on_created(url)` is called before the first byte of the body leaves; `on_progress(sent, acknowledged)` after
-        every block and every answer, both counted from the start of the upload; `throttle(bytes)` before each block.
-        What they and the source raise comes through unchanged. `max_restarts`: how often a lost upload (404/410) is
-        begun anew instead of raising `UploadGone`. `idempotency_key`: sent with the creation, by default a new one.
+        `on_progress(sent, acknowledged)` is called after every block and every answer, both counted from the start of
+        the upload. What it, the other callbacks and the source raise comes through unchanged. `small_file_bytes`: up
+        to this size the body goes with the creation, if the server takes that; the URL is told only afterwards.
+        A lost upload (404, 410) raises `UploadGone` unless `max_restarts` is given. The client's `store` is not used.
         Raises `UploadCancelled`, `DeadlineExceeded`, `UploadInterrupted`, `AuthRequired`, `UploadRefused`,
         `UploadGone`, `NotATusServer`, `FinishedWithServerError`, `ProtocolViolation` (see `errors`).
         """
-        watch = Watch(cancel, deadline)
-        order = Order(
+        order, watch = self._order(
+            options,
             source=source,
             metadata=metadata,
             upload_url=upload_url,
-            chunk_size=chunk_size or self.chunk_size,
-            max_restarts=max_restarts,
-            request_headers=request_headers,
-            allow_other_origin=self.allow_other_origin,
-            on_created=on_created,
             on_progress=on_progress,
-            throttle=throttle,
-            **({} if idempotency_key is None else {"idempotency_key": idempotency_key}),
+            small_file_bytes=small_file_bytes,
         )
-        upload = Upload(
-            order,
-            self._transport,
-            self._discovery,
-            self._limit,
-            self._budget(watch),
-            watch,
-            self.min_retry_delay,
-            self._claim,
-        )
-        try:
-            return upload.run()
-        finally:
-            with self._lock:
-                for url in [url for url, active in self._active.items() if active is upload]:
-                    del self._active[url]
+        return self._run(order, watch)
 
     def create(
         self,
@@ -273,18 +250,21 @@ class TUSClient:
     ) -> str:
         """The URL of a new, empty upload for `size` bytes, to be sent by `send(upload_url=…)`."""
         watch = Watch(cancel, deadline)
-        extra = Credentials(request_headers, self.endpoint) if request_headers else None
-        return self._budget(watch).run(
-            lambda: creation.create(
-                self._transport,
-                size,
-                metadata,
-                watch=watch,
-                extra=extra,
-                max_size=self._discovery.remembered.max_size,
-                allow_other_origin=self.allow_other_origin,
+        try:
+            created = self._budget(watch).run(
+                lambda: creation.create(
+                    self._transport,
+                    size,
+                    metadata,
+                    watch=watch,
+                    extra=Credentials(request_headers, self.endpoint) if request_headers else None,
+                    max_size=self._discovery.remembered.max_size,
+                    allow_other_origin=self.allow_other_origin,
+                )
             )
-        )
+        except TUSUploadError as error:
+            raise creation_failed(error) from error.__cause__
+        return created.url
 
     def get_upload_info(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> UploadInfo:
         """How far the upload is. One this client is sending is not asked about: a HEAD would cut it off on tusd.
@@ -324,16 +304,3 @@ class TUSClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-    def _budget(self, watch: Watch) -> RetryBudget:
-        return RetryBudget(self.max_retries, self.retry_delay, self.max_retry_delay, self.min_retry_delay, watch)
-
-    def _claim(self, upload: Upload, url: str) -> None:
-        """Two writers of one upload would cut each other off without end."""
-        with self._lock:
-            if self._active.setdefault(url, upload) is not upload:
-                raise TUSUploadError(f"{redact(url)} is being sent by this client already; wait for that", url=url)
-
-    def _check_empty(self, source: Source, name: str) -> None:
-        if source.size == 0 and not self.allow_empty:
-            raise TUSUploadError(f"{name!r} is empty. File size 0 is not wanted here (allow_empty=False).")

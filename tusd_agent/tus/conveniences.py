@@ -1,12 +1,19 @@
-"""What the public calls add to `send`: the simple progress callback, and metadata taken from the file's name."""
+"""What the public calls add to `send`: paths and file-like objects, the simple progress callback, names as metadata."""
 
 import mimetypes
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import BinaryIO
 
 from .metadata import MetadataValue
+from .sources import FileSource, Source
+from .streams import Readable, SeekableSource, StreamSource, of_stream
 
 Metadata = Mapping[str, MetadataValue]
 ProgressCallback = Callable[[int, int], None]
+# A path, or a binary file-like object; one that can't seek needs no more than `read`.
+File = str | os.PathLike[str] | BinaryIO | Readable
 
 DEFAULT_FILETYPE = "application/octet-stream"
 
@@ -14,22 +21,39 @@ DEFAULT_FILETYPE = "application/octet-stream"
 class Progress:
     """From (sent, acknowledged) to the public (current, total)."""
 
-    def __init__(self, callback: ProgressCallback | None, total: int) -> None:
+    def __init__(self, callback: ProgressCallback | None, source: Source | StreamSource) -> None:
         self._callback = callback
-        self._total = total
-        self._last = 0
+        self._source = source
+        self._last = (0, 0)
 
     def __call__(self, sent: int, acknowledged: int) -> None:
-        current = min(max(sent, acknowledged), self._total)
-        if self._callback is not None and current > 0 and current != self._last:
-            self._last = current
-            self._callback(current, self._total)
+        total = self._source.size
+        if total is None:
+            assert isinstance(self._source, StreamSource)
+            total = self._source.seen_bytes
+        call = min(max(sent, acknowledged), total), total
+        if self._callback is not None and call[0] > 0 and call != self._last:
+            self._last = call
+            self._callback(*call)
 
     def finish(self) -> None:
-        if self._last != self._total:
-            self(self._total, self._total)
+        """The last call has (total, total)."""
+        size = self._source.size or 0
+        self(size, size)
 
 
-def with_defaults(metadata: Metadata | None, filename: str) -> dict[str, MetadataValue]:
-    guessed = mimetypes.guess_type(filename)[0] or DEFAULT_FILETYPE
-    return {"filename": filename, "filetype": guessed, **(metadata or {})}
+@contextmanager
+def opened(file: File, size: int | None) -> Iterator[tuple[FileSource | SeekableSource | StreamSource, str | None]]:
+    """The source, and the name it goes by, None where it has none. A file-like object stays open."""
+    if isinstance(file, str | os.PathLike):
+        with FileSource(file) as source:
+            yield source, os.path.basename(os.fspath(file))
+        return
+    name = getattr(file, "name", None)
+    yield of_stream(file, size), os.path.basename(name) if isinstance(name, str) and name else None
+
+
+def with_defaults(metadata: Metadata | None, filename: str | None) -> dict[str, MetadataValue]:
+    guessed = (mimetypes.guess_type(filename)[0] if filename else None) or DEFAULT_FILETYPE
+    named = {"filename": filename} if filename else {}
+    return {**named, "filetype": guessed, **(metadata or {})}

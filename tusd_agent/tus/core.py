@@ -15,16 +15,30 @@ from .retry import failure
 from .transport import Answer, Credentials, Transport
 from .wire import Body
 
+OFFSET_STREAM = "application/offset+octet-stream"
+
+
+@dataclass(frozen=True)
+class Expiry:
+    """`Upload-Expires` (tus 1.0, Expiration): the instant `at`, `left_seconds` after the server gave the answer.
+
+    By the server's own clock (`Date`), where it gives one: ours may be off by more than the upload has to live.
+    """
+
+    at: datetime
+    left_seconds: float
+
 
 @dataclass(frozen=True)
 class UploadState:
-    """What HEAD told. `offset` and `length` in bytes; `length` None while it is deferred."""
+    """What HEAD told. `offset` and `length` in bytes; `length` None while it is `deferred` or not said."""
 
     url: str
     offset: int
     length: int | None
     metadata: Mapping[str, str]
-    expires_at: datetime | None = None
+    expiry: Expiry | None = None
+    deferred: bool = False
 
 
 def head(transport: Transport, url: str, *, watch: Watch, extra: Credentials | None = None) -> UploadState:
@@ -54,7 +68,8 @@ def head(transport: Transport, url: str, *, watch: Watch, extra: Credentials | N
             offset=offset,
         )
     values = upload_metadata.decode(answer.headers.get("Upload-Metadata"))
-    return UploadState(url, offset, length, values, _instant(answer.headers.get("Upload-Expires")))
+    deferred = length is None and answer.headers.get("Upload-Defer-Length", "").strip() == "1"
+    return UploadState(url, offset, length, values, expiry_of(answer), deferred)
 
 
 def patch(
@@ -65,9 +80,10 @@ def patch(
     *,
     watch: Watch,
     extra: Credentials | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Sends `body` (None: nothing) at `offset`; the answer, whatever its status."""
-    headers = {"Content-Type": "application/offset+octet-stream", "Upload-Offset": str(offset)}
+    """Sends `body` (None: nothing) at `offset` with `more` headers of extensions; the answer, whatever its status."""
+    headers = {"Content-Type": OFFSET_STREAM, "Upload-Offset": str(offset), **(more or {})}
     return transport.request("PATCH", url, headers, watch=watch, body=body, extra=extra)
 
 
@@ -89,6 +105,15 @@ def _number(answer: Answer, name: str) -> int | None:
             url=answer.url,
         )
     return int(text)
+
+
+def expiry_of(answer: Answer) -> Expiry | None:
+    """When the server will drop the unfinished upload; None when it does not say, or not in a way to be read."""
+    at = _instant(answer.headers.get("Upload-Expires"))
+    if at is None:
+        return None
+    now = _instant(answer.headers.get("Date")) or datetime.now(UTC)
+    return Expiry(at, (at - now).total_seconds())
 
 
 def _instant(text: str | None) -> datetime | None:

@@ -20,6 +20,7 @@
      +- NotATusServer                 the address answered, but not as a tus server: check the endpoint
      +- FinishedWithServerError       the server has every byte and yet answered the last request with an error
      +- ProtocolViolation             the server contradicts itself: offsets that can't be true, unreadable headers
+     +- CreationFailed                besides one of the above: there is no upload yet, nothing to go on with
 
 `retryable` tells whether the same call, unchanged and with the same URL, may succeed later. Every message says what
 happened, where, and what to do. URLs in messages are redacted (`redact`); the attribute `url` is the true one, for a
@@ -27,6 +28,7 @@ program that goes on with it.
 """
 
 import re
+from collections.abc import Callable
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -156,3 +158,35 @@ class FinishedWithServerError(TUSUploadError):
 
 class ProtocolViolation(TUSUploadError):
     """The server contradicts itself or the protocol, so that going on could spoil the upload."""
+
+
+class CreationFailed(TUSUploadError):
+    """The upload could not be created. Always also one of the classes above, which says why and what can be done."""
+
+
+_failed_creations: dict[type[TUSUploadError], type[TUSUploadError]] = {}
+
+
+def _failed_creation(kind: type[TUSUploadError]) -> type[TUSUploadError]:
+    if kind is TUSUploadError:
+        return CreationFailed
+    if kind not in _failed_creations:
+        body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "__reduce__": _reduce}
+        _failed_creations[kind] = type(kind.__name__, (kind, CreationFailed), body)
+    return _failed_creations[kind]
+
+
+def creation_failed(error: TUSUploadError) -> TUSUploadError:
+    """`error`, from now on also a `CreationFailed`; what says stop, not failure, stays as it is."""
+    if not isinstance(error, UploadCancelled | DeadlineExceeded | CreationFailed):
+        error.__class__ = _failed_creation(type(error))
+    return error
+
+
+def _reduce(self: TUSUploadError) -> tuple[Callable[..., TUSUploadError], tuple[object, ...], dict[str, object]]:
+    # For pickle, which finds classes by their names: this one has its parent's.
+    return _restored, (type(self).__bases__[0], *self.args), dict(self.__dict__)
+
+
+def _restored(kind: type[TUSUploadError], *args: str) -> TUSUploadError:
+    return creation_failed(kind(*args))

@@ -35,12 +35,13 @@ class UploadInfo(Mapping[str, Any]):
 
     @classmethod
     def of(cls, state: UploadState) -> Self:
-        return cls(state.url, state.offset, state.length, state.metadata, state.expires_at)
+        expires = state.expiry.at if state.expiry is not None else None
+        return cls(state.url, state.offset, state.length, state.metadata, expires)
 
     @classmethod
     def of_active(cls, upload: Upload, url: str) -> Self:
         """What the running upload itself knows: the acknowledged offset."""
-        return cls(url, upload.offset, upload.size, decode(encode(upload.metadata)))
+        return cls(url, upload.offset, upload.size, decode(encode(upload.metadata)), upload.expires)
 
     def __getitem__(self, name: str) -> Any:
         if name not in _NAMES:

@@ -8,6 +8,7 @@ What it asks is the `Watch` of the call that is running in this thread (`watchin
 to hand such an object down to the socket.
 """
 
+import copy
 import errno
 import os
 import socket
@@ -49,14 +50,20 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._cancel = cancel
+        self.cancel = cancel
         self._clock = clock
         self._sleep = sleep
         self._deadline_at = None if deadline_seconds is None else clock() + deadline_seconds
 
+    def with_cancel(self, cancel: Cancel) -> "Watch":
+        """The same deadline with another `cancel`."""
+        other = copy.copy(self)
+        other.cancel = cancel
+        return other
+
     def check(self) -> None:
         """Raises `UploadCancelled` or `DeadlineExceeded` when it is time to stop."""
-        if self._cancel is not None and self._cancel.is_set():
+        if self.cancel is not None and self.cancel.is_set():
             raise UploadCancelled("the upload was cancelled; what the server has is kept and can be resumed")
         if self._deadline_at is not None and self._clock() >= self._deadline_at:
             raise DeadlineExceeded("the deadline for this upload passed; what the server has can be resumed")

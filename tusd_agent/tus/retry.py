@@ -39,7 +39,9 @@ CHUNK_LADDER_BYTES = tuple(mebibytes << 20 for mebibytes in (64, 32, 16, 8, 4, 1
 _TRANSIENT_400 = re.compile(
     r"^(ERR_UPLOAD_INTERRUPTED|ERR_UNEXPECTED_EOF)\b|Request aborted due to lock acquired", re.IGNORECASE
 )
-_TRANSIENT = {408, 423, 425, 429, 460}
+# tus 1.0, Checksum: the body did not arrive as it was digested, and was thrown away.
+CHECKSUM_MISMATCH = 460
+_TRANSIENT = {408, 423, 425, 429, CHECKSUM_MISMATCH}
 _HINTS = {
     405: "the server does not allow this method here",
     412: "the server speaks another version of tus",

@@ -65,6 +65,12 @@ class FileSource:
         self._identity = _identity(found)
         self._seek_lock = threading.Lock()
 
+    @property
+    def identity(self) -> tuple[str, int, int, int]:
+        """Real path, size in bytes, mtime_ns and inode: the same for the same content in the same place."""
+        size, mtime_ns, inode, _ = self._identity
+        return os.path.realpath(os.fsdecode(self.path)), size, mtime_ns, inode
+
     def readinto(self, offset: int, buffer: memoryview) -> int:
         """Raises `SourceChanged` when the file is no longer what was opened, OSError when the disk fails."""
         count = self._read_at(offset, buffer)

@@ -1,29 +1,33 @@
 """The one loop that brings a source to the server: create, ask, send, and again until the server has it all.
 
 Every attempt but the first of a new upload begins with HEAD, and what the server says is where it goes on. Nothing is
-resumed from memory. The URL is told (`on_created`) before the first byte of the body leaves.
+resumed from memory. The URL is told (`on_created`) before the first byte of the body leaves, unless the body goes with
+the creation (`small_file_bytes`).
 """
 
-import threading
-import uuid
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from datetime import datetime
 
-from . import core, creation
+from . import checksum, core
+from .beginning import Beginning
+from .chunks import Chunks
+from .core import Expiry, UploadState
 from .discovery import Discovery
 from .errors import (
     FinishedWithServerError,
     ProtocolViolation,
     SourceChanged,
+    SourceUnavailable,
     TUSUploadError,
     UploadGone,
     UploadInterrupted,
     UploadMismatch,
     redact,
 )
-from .metadata import MetadataValue
+from .order import Learnt, Order, UploadResult
 from .patience import Watch
 from .retry import (
+    CHECKSUM_MISMATCH,
     BodyTooLarge,
     OffsetConflict,
     RetryBudget,
@@ -31,99 +35,61 @@ from .retry import (
     failure,
     smaller_chunk,
 )
-from .sources import Source
-from .transport import Answer, Credentials, Headers, Transport
-from .wire import Body, CallerFailed, caller_speaks
+from .transport import Answer, Credentials, Transport
+from .wire import CallerFailed, caller_speaks
 
 # A server whose HEAD and PATCH disagree again and again would keep the loop turning without a penalty.
 MAX_FREE_CONFLICTS = 3
-
-
-@dataclass(frozen=True)
-class UploadResult:
-    """A finished upload. Sizes in bytes.
-
-    `offset_resumed_from`: what the server already had when the call began (0 for a new upload); `bytes_sent`: body
-    bytes handed to the network, those sent twice counted twice; `attempts`: 1 when nothing went wrong.
-    """
-
-    url: str
-    size: int
-    offset_resumed_from: int = 0
-    bytes_sent: int = 0
-    attempts: int = 1
-
-
-class ChunkLimit:
-    """The largest body that proxies on the way let through, learnt from their 413s; one per client. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._size_bytes: int | None = None
-
-    def lower(self, size_bytes: int) -> None:
-        with self._lock:
-            if self._size_bytes is None or size_bytes < self._size_bytes:
-                self._size_bytes = size_bytes
-
-    def apply(self, wanted_bytes: int) -> int:
-        return wanted_bytes if self._size_bytes is None else min(wanted_bytes, self._size_bytes)
-
-
-@dataclass(frozen=True)
-class Order:
-    """What one call asks for. `chunk_size` in bytes, None for all that is left in one PATCH."""
-
-    source: Source
-    metadata: Mapping[str, MetadataValue] | None = None
-    upload_url: str | None = None
-    chunk_size: int | None = None
-    max_restarts: int = 0
-    request_headers: Headers | None = None
-    idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
-    allow_other_origin: bool = False
-    on_created: Callable[[str], None] | None = None
-    on_progress: Callable[[int, int], None] | None = None
-    throttle: Callable[[int], None] | None = None
+# An expiry that moves with every answer is told again only when it moved by so much.
+_EXPIRY_STEP_SECONDS = 60.0
 
 
 class Upload:
-    """One call of `TUSClient.send`: `run` once. `url`, `size`, `offset` and `metadata` may be read by other threads."""
+    """One upload under way. `run` once; `url`, `offset` (acknowledged), `size`, `expires` may be read by any thread."""
 
     def __init__(
         self,
         order: Order,
         transport: Transport,
         discovery: Discovery,
-        limit: ChunkLimit,
+        learnt: Learnt,
         budget: RetryBudget,
         watch: Watch,
         min_delay_seconds: float,
         claim: Callable[["Upload", str], None] = lambda upload, url: None,
     ) -> None:
-        self.size = order.source.size
         self.metadata = dict(order.metadata or {})
         self.url = order.upload_url
         self.offset = 0
+        self.expires: datetime | None = None
         self._order = order
         self._transport = transport
         self._discovery = discovery
-        self._limit = limit
+        self._learnt = learnt
         self._budget = budget
         self._watch = watch
         self._min_delay_seconds = min_delay_seconds
         self._claim = claim
         self._must_ask = order.upload_url is not None
+        # Whether the server knows how long the upload is to become.
+        self._declared = True
         # What the server can possibly have: more would be somebody else's bytes. None until it was asked once.
         self._possible: int | None = None
         self._best = 0
-        self._conflicts = 0
+        self._conflicts = self._mismatches = 0
         self._restarts = 0
         self._resumed_from: int | None = None
         self._bytes_sent = 0
         self._said_complete = False
         self._final_error: TUSUploadError | None = None
+        self._beginning = Beginning(order, transport, discovery, learnt, watch)
+        self._chunks = Chunks(order, learnt, watch)
         self._credentials = self._call_credentials()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes in all; None while the end of a stream was not seen."""
+        return self._chunks.size
 
     def run(self) -> UploadResult:
         """Raises the errors of this package, and unchanged what the source and the callbacks raise."""
@@ -140,10 +106,11 @@ class Upload:
             except TUSUploadError as error:
                 raise self._placed(error) from error.__cause__
             except CallerFailed as failed:
-                if isinstance(failed.cause, SourceChanged) and failed.cause.url is None:
+                if isinstance(failed.cause, SourceChanged | SourceUnavailable) and failed.cause.url is None:
                     self._placed(failed.cause)
                 raise failed.cause from failed.cause.__cause__
-        return UploadResult(url, self.size, self._resumed_from or 0, self._bytes_sent, self._budget.attempts)
+        resumed_from, attempts = self._resumed_from or 0, self._budget.attempts
+        return UploadResult(url, self.offset, resumed_from, self._bytes_sent, attempts, self.expires)
 
     def _call_credentials(self) -> Credentials | None:
         if not self._order.request_headers:
@@ -159,8 +126,9 @@ class Upload:
 
     def _start_over(self) -> None:
         self._restarts += 1
-        self.url = None
-        self.offset = self._best = self._conflicts = 0
+        self._beginning.again()
+        self.url = self.expires = None
+        self.offset = self._best = self._conflicts = self._mismatches = 0
         self._possible = None
         self._resumed_from = 0
         self._must_ask = self._said_complete = False
@@ -183,55 +151,66 @@ class Upload:
             raise error from None
 
     def _attempt(self) -> str:
+        self._chunks.agree(self._discovery, self._transport.endpoint)
         if self.url is None:
             self.url = self._create()
         elif self._must_ask:
             self._ask(self.url)
-        while self.offset < self.size:
+        while self.offset != self.size or not self._declared:
             self._send_chunk(self.url)
         return self.url
 
     def _create(self) -> str:
-        key = self._order.idempotency_key
-        headers = {"Idempotency-Key": f"{key}-{self._restarts}" if self._restarts else key}
-        extra = Credentials({**headers, **(self._order.request_headers or {})}, self._transport.endpoint)
-        url = creation.create(
-            self._transport,
-            self.size,
-            self._order.metadata,
-            watch=self._watch,
-            extra=extra,
-            max_size=self._discovery.remembered.max_size,
-            allow_other_origin=self._order.allow_other_origin,
-        )
-        self._possible = 0
-        self._claim(self, url)
+        # A stream that ends within its first chunk has a length after all; a wrong one is noticed before any request.
+        self._chunks.measure(0)
+        self._declared = self.size is not None
+        body = None
+        if self.size is not None and self._beginning.takes_body(self.size):
+            body = self._chunks.body(0, self._chunks.measure(0), lambda sent: self._report(sent, 0))
+            if len(body) < self.size:
+                body = None
+        try:
+            created = self._beginning.create(self.size, body)
+        finally:
+            handed = body.handed if body is not None else 0
+            self._bytes_sent += handed
+        self.url = created.url
+        self._possible = handed
+        self._claim(self, created.url)
+        self._located(created.url, created.expiry, new=True)
         if self._order.on_created is not None:
             with caller_speaks():
-                self._order.on_created(url)
-        return url
+                self._order.on_created(created.url)
+        if body is not None:
+            self._learn(created.url, created.offset or 0)
+        return created.url
+
+    def _located(self, url: str, expiry: Expiry | None, new: bool = False) -> None:
+        before, self.expires = self.expires, expiry.at if expiry is not None else self.expires
+        if not new and self.expires is not None and before is not None:
+            new = abs((self.expires - before).total_seconds()) >= _EXPIRY_STEP_SECONDS
+        elif self.expires != before:
+            new = True
+        if self._order.on_located is not None and new:
+            with caller_speaks():
+                self._order.on_located(url, expiry.left_seconds if expiry is not None else None)
 
     def _ask(self, url: str) -> None:
         """HEAD. Raises `FinishedWithServerError` when an error was the answer to the last byte, and it arrived."""
         try:
             state = core.head(self._transport, url, watch=self._watch, extra=self._credentials)
         except UploadGone:
-            if not self._said_complete:
+            if not self._said_complete or self.size is None:
                 raise
             # The server said it had all of it: it has taken the upload away, as some do with finished ones.
             self.offset = self.size
             self._report(self.size, self.size)
         else:
-            if state.length is not None and state.length != self.size:
-                raise UploadMismatch(
-                    f"{redact(url)} is an upload of {state.length} bytes. File size is {self.size} bytes: not what "
-                    "the server expects. The file changed, or this is another file's upload; create a new one.",
-                    url=url,
-                    offset=state.offset,
-                )
+            self._agree_on_length(url, state)
+            self._located(url, state.expiry)
             self._learn(url, state.offset)
         self._must_ask = False
-        if self.offset == self.size and self._final_error is not None:
+        if self.offset == self.size and self._declared and self._final_error is not None:
             error = self._final_error
             raise FinishedWithServerError(
                 f"The server has all {self.size} bytes of {redact(url)}, but answered the last request {error.status}: "
@@ -244,12 +223,26 @@ class Upload:
             )
         self._final_error = None
 
+    def _agree_on_length(self, url: str, state: UploadState) -> None:
+        self._declared = not state.deferred
+        if state.length is None:
+            return
+        if self.size is None:
+            self._chunks.expect(state.length)
+        if state.length != self.size:
+            raise UploadMismatch(
+                f"{redact(url)} is an upload of {state.length} bytes. File size is {self.size} bytes: not what "
+                "the server expects. The file changed, or this is another file's upload; create a new one.",
+                url=url,
+                offset=state.offset,
+            )
+
     def _learn(self, url: str, offset: int) -> None:
         """The server's offset becomes ours."""
         if self._possible is None:
-            self._possible = offset
+            self._possible = self._best = offset
             self._resumed_from = offset if self._resumed_from is None else self._resumed_from
-        if offset > min(self._possible, self.size):
+        if offset > self._possible or (self.size is not None and offset > self.size):
             raise ProtocolViolation(
                 f"{redact(url)}: the server claims to have {offset} bytes, {self._possible} of {self.size} were sent. "
                 "Does something else write to this upload? Create a new one.",
@@ -258,10 +251,10 @@ class Upload:
             )
         if offset > self._best:
             self._best = offset
-            self._conflicts = 0
+            self._conflicts = self._mismatches = 0
             self._budget.progress()
         self.offset = offset
-        self._said_complete = self._said_complete or offset == self.size
+        self._said_complete = self._said_complete or (offset == self.size and self._declared)
         self._report(offset, offset)
 
     def _report(self, sent: int, acknowledged: int) -> None:
@@ -271,23 +264,23 @@ class Upload:
 
     def _send_chunk(self, url: str) -> None:
         start = self.offset
-        length = min(self.size - start, self._order.chunk_size or self.size)
-        length = self._limit.apply(length)
-        body = Body(
-            self._order.source,
-            start,
-            length,
-            watch=self._watch,
-            on_sent=lambda sent: self._report(start + sent, start),
-            throttle=self._order.throttle,
-        )
+        length = self._chunks.measure(start)
+        more = self._chunks.headers(start, length)
+        if not self._declared and self.size is not None:
+            more["Upload-Length"] = str(self.size)
+        body = self._chunks.body(start, length, lambda sent: self._report(start + sent, start)) if length else None
         self._must_ask = True
         try:
-            answer = core.patch(self._transport, url, start, body, watch=self._watch, extra=self._credentials)
+            answer = core.patch(
+                self._transport, url, start, body, watch=self._watch, extra=self._credentials, more=more
+            )
         finally:
-            self._possible = max(self._possible or 0, start + body.handed)
-            self._bytes_sent += body.handed
+            if body is not None:
+                self._possible = max(self._possible or 0, start + body.handed)
+                self._bytes_sent += body.handed
         if answer.is_success:
+            self._declared = self._declared or "Upload-Length" in more
+            self._located(url, core.expiry_of(answer))
             self._accepted(url, answer, start, length)
         else:
             self._rejected(url, answer, start, length)
@@ -299,7 +292,7 @@ class Upload:
             self._must_ask = False
         else:
             self._ask(url)
-        if self.offset <= start:
+        if self.offset <= start and length:
             self._must_ask = True
             raise UploadInterrupted(
                 f"PATCH {redact(url)} was answered {answer.status}, but the server kept none of {length} bytes",
@@ -320,9 +313,17 @@ class Upload:
             smaller = smaller_chunk(length)
             if smaller is None:
                 raise error
-            self._limit.lower(smaller)
+            self._learnt.lower(smaller)
             self._ask(url)
+        elif answer.status == CHECKSUM_MISMATCH and self._mismatches >= checksum.MAX_RESENDS:
+            raise ProtocolViolation(
+                f"PATCH {redact(url)}: the checksum of the bytes from {start} did not match {self._mismatches + 1} "
+                "times in a row. Something on the way changes bytes, or the disk does not read the same twice.",
+                status=answer.status,
+                server_text=answer.text or None,
+            )
         else:
+            self._mismatches += answer.status == CHECKSUM_MISMATCH
             if start + length == self.size and answers_the_last_byte(error):
                 self._final_error = error
             raise error

@@ -1,0 +1,100 @@
+"""What one call asks for, what comes of it, and what a client learns on the way."""
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypedDict
+
+from .metadata import MetadataValue
+from .patience import Cancel
+from .sources import Source
+from .streams import StreamSource
+from .transport import Headers
+
+
+@dataclass(frozen=True)
+class UploadResult:
+    """A finished upload. Sizes in bytes.
+
+    `offset_resumed_from`: what the server already had when the call began (0 for a new upload); `bytes_sent`: body
+    bytes handed to the network, those sent twice counted twice; `attempts`: 1 when nothing went wrong. `expires`:
+    `Upload-Expires` of the last answer that had one, None when the server does not say.
+    """
+
+    url: str
+    size: int
+    offset_resumed_from: int = 0
+    bytes_sent: int = 0
+    attempts: int = 1
+    expires: datetime | None = None
+
+
+class CallOptions(TypedDict, total=False):
+    """What every call that sends takes besides its own arguments.
+
+    `chunk_size`: bytes per PATCH, for this call. `cancel`: obeyed within a second, name resolution apart. `deadline`:
+    seconds for the whole call. `max_restarts`: how often an upload that the server lost (404, 410) is begun anew.
+    `request_headers`: sent with this call's requests only. `on_created(url)`: called before the first byte of the
+    body leaves. `throttle(bytes)`: called before each block. `idempotency_key`: sent with the creation, by default a
+    new one. `checksum`: `"sha1"` or another of `hashlib`'s names, or `"auto"`; each PATCH then has `Upload-Checksum`.
+    """
+
+    chunk_size: int | None
+    cancel: Cancel | None
+    deadline: float | None
+    max_restarts: int
+    request_headers: Headers | None
+    on_created: Callable[[str], None] | None
+    throttle: Callable[[int], None] | None
+    idempotency_key: str | None
+    checksum: str | None
+
+
+@dataclass(frozen=True)
+class Order:
+    """One upload as it is wanted. Sizes in bytes.
+
+    `chunk_size`: None for all that is left in one PATCH. `small_file_bytes`: up to this size the body may go with the
+    creation. `creation_headers`: what the creation says besides (`Upload-Concat`). `on_located(url, seconds)`: the
+    upload's URL and the seconds until it expires (None: not said), when it is created and when that moves.
+    """
+
+    source: Source | StreamSource
+    metadata: Mapping[str, MetadataValue] | None = None
+    upload_url: str | None = None
+    chunk_size: int | None = None
+    max_restarts: int = 0
+    request_headers: Headers | None = None
+    idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
+    allow_other_origin: bool = False
+    small_file_bytes: int = 0
+    checksum: str | None = None
+    creation_headers: Mapping[str, str] = field(default_factory=dict)
+    on_located: Callable[[str, float | None], None] | None = None
+    on_created: Callable[[str], None] | None = None
+    on_progress: Callable[[int, int], None] | None = None
+    throttle: Callable[[int], None] | None = None
+
+
+class Learnt:
+    """What a client finds out about the way to its endpoint, for all its uploads. Thread-safe.
+
+    The largest body that proxies let through (their 413s tell), and whether the server, which says so, really takes
+    a body with a creation.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._limit_bytes: int | None = None
+        self.creation_takes_body = True
+
+    def lower(self, size_bytes: int) -> None:
+        with self._lock:
+            if self._limit_bytes is None or size_bytes < self._limit_bytes:
+                self._limit_bytes = size_bytes
+
+    def apply(self, wanted_bytes: int) -> int:
+        """The largest body to send where `wanted_bytes` are wanted."""
+        return wanted_bytes if self._limit_bytes is None else min(wanted_bytes, self._limit_bytes)
