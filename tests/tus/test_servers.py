@@ -1,7 +1,10 @@
 """The library against real servers: tuspyserver always, tusd and @tus/server with `--servers=all`."""
 
+import dataclasses
+import io
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +12,7 @@ import pytest
 
 from tests.servers import Server
 from tests.support.relay import Relay
-from tusd_agent.tus import BytesSource, UploadCancelled, UploadGone, UploadInterrupted
+from tusd_agent.tus import BytesSource, FileStore, UploadCancelled, UploadGone, UploadInterrupted
 
 from .conftest import quick
 
@@ -91,3 +94,119 @@ def test_a_server_that_is_away_for_a_while(any_server: Server, relay: Callable[[
         network.refuse = False
         client.send(BytesSource(DATA), metadata=NAMES)
     assert holds(any_server, DATA)
+
+
+def test_the_same_call_goes_on_after_a_crash(
+    any_server: Server, relay: Callable[[Server], Relay], file: Path, tmp_path: Path
+) -> None:
+    network = relay(any_server)
+    store = FileStore(tmp_path / "store")
+    with quick(network.url_for(any_server), store=store, max_retries=0, timeout=20.0) as client:
+        network.cut_after(SIZE // 2)
+        with pytest.raises(UploadInterrupted):
+            client.upload(file)
+    assert len(list(store.folder.glob("*.json"))) == 1
+    with quick(network.url_for(any_server), store=store, retry_delay=0.2, min_retry_delay=0.1) as client:
+        result = client.upload(file)
+    assert result.offset_resumed_from > 0
+    assert holds(any_server, DATA)
+    assert list(store.folder.glob("*.json")) == []
+
+
+def test_small_files_with_their_creation(any_server: Server, relay: Callable[[Server], Relay]) -> None:
+    network = relay(any_server)
+    with quick(network.url_for(any_server)) as client:
+        for _ in range(2):
+            result = client.upload_bytes(DATA[:5000], "small.bin")
+            assert client.get_upload_info(result.url).complete
+    assert holds(any_server, DATA[:5000])
+    assert [request.method for request in network.requests_seen()] == ["OPTIONS", "POST", "HEAD", "POST", "HEAD"]
+
+
+@pytest.mark.parametrize("streams", [2, 5])
+def test_parallel_streams(any_server: Server, file: Path, streams: int) -> None:
+    calls: list[tuple[int, int]] = []
+    with quick(any_server.url) as client:
+        result = client.upload(file, {"site": "lab-7"}, lambda *call: calls.append(call), concurrency=streams)
+        concatenates = "concatenation" in client.server_info().extensions
+        info = client.get_upload_info(result.url)
+    assert (info.length, info.metadata["filename"]) == (SIZE, "données.bin")
+    assert calls[-1] == (SIZE, SIZE)
+    assert holds(any_server, DATA)
+    assert concatenates is (any_server.name != "node")
+    (whole,) = [upload for upload in any_server.stored() if not upload.partial]
+    assert whole.metadata["site"] == b"lab-7"
+
+
+def test_parallel_streams_cancelled_then_resumed(
+    any_server: Server, relay: Callable[[Server], Relay], file: Path, tmp_path: Path
+) -> None:
+    network = relay(any_server)
+    network.bytes_per_second = 4_000_000
+    cancel = threading.Event()
+    store = FileStore(tmp_path / "store")
+    with quick(network.url_for(any_server), store=store, retry_delay=0.2, min_retry_delay=0.1) as client:
+        with pytest.raises(UploadCancelled):
+            client.upload(
+                file, None, lambda now, total: cancel.set() if now > SIZE // 3 else None, cancel=cancel, concurrency=3
+            )
+        network.bytes_per_second = None
+        result = client.upload(file, concurrency=3)
+    assert result.offset_resumed_from > 0
+    assert holds(any_server, DATA)
+
+
+def test_a_stream_of_unknown_length(any_server: Server) -> None:
+    class Pipe:
+        def __init__(self) -> None:
+            self._inner = io.BytesIO(DATA)
+
+        def read(self, size: int, /) -> bytes:
+            return self._inner.read(min(size, 77_777))
+
+    with quick(any_server.url) as client:
+        result = client.upload(Pipe(), NAMES, chunk_size=1_000_000)
+        assert result.size == SIZE
+        assert client.get_upload_info(result.url).complete
+    assert holds(any_server, DATA)
+
+
+def test_through_post(any_server: Server) -> None:
+    if any_server.name != "tusd":
+        pytest.skip("has no X-HTTP-Method-Override")
+    with quick(any_server.url, method_override=True) as client:
+        result = client.upload_bytes(DATA, "x", chunk_size=1_000_000)
+        assert holds(any_server, DATA)
+        client.delete_upload(result.url)
+    assert not holds(any_server, DATA)
+
+
+def test_checksums_where_there_are_any(any_server: Server) -> None:
+    with quick(any_server.url, checksum="auto") as client:
+        client.upload_bytes(DATA, "x")
+    assert holds(any_server, DATA)
+
+
+def test_an_upload_that_expired_is_begun_anew(
+    server_factory: Callable[..., Server], file: Path, tmp_path: Path
+) -> None:
+    server = server_factory("tuspyserver")
+    store = FileStore(tmp_path / "store")
+    with quick(server.url, store=store) as client:
+        with pytest.raises(ValueError, match="stop"):
+            client.upload(file, progress_callback=stop)
+        (path,) = store.folder.glob("*.json")
+        entry = store.get(path.stem)
+        assert entry is not None
+        assert entry.expires_at is not None
+        assert entry.expires_at > time.time()
+        info = client.get_upload_info(entry.url)
+        assert info.expires is None or info.expires.timestamp() > time.time()
+        store.put(path.stem, dataclasses.replace(entry, expires_at=time.time() - 1))
+        result = client.upload(file)
+    assert result.url != entry.url
+    assert holds(server, DATA)
+
+
+def stop(now: int, total: int) -> None:
+    raise ValueError("stop")
