@@ -76,6 +76,9 @@ class FaultServer(RightServer):
     def fail(self, method: str, *faults: Fault) -> None:
         self._faults[method].extend(faults)
 
+    def clear_faults(self) -> None:
+        self._faults.clear()
+
     def methods(self) -> str:
         return " ".join(request.method for request in self.requests)
 

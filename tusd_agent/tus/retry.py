@@ -50,6 +50,10 @@ _HINTS = {
     431: "the headers, metadata included, are too big for the server: send less metadata",
     501: "the server does not implement this",
 }
+_PASSING_HINTS = {
+    423: "the upload is locked by another request, that may pass",
+    507: "the server's storage is full; it can be tried again when there is room",
+}
 
 
 class OffsetConflict(UploadInterrupted):
@@ -71,6 +75,8 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
     if kind is UploadInterrupted and status in (429, 503) and pause is not None:
         kind = ServerBusy
     said = f": {printable(answer.text)}" if answer.text else ""
+    if status == 412 and "Tus-Version" in answer.headers:
+        hint += f" ({printable(answer.headers['Tus-Version'])})"
     return kind(
         f"{answer.method} {redact(answer.url)} was answered {status}; {hint}{said}",
         status=status,
@@ -93,7 +99,7 @@ def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], st
     if status == 413:
         return UploadTooLarge, "File size is more than the server takes"
     if is_transient(status, text):
-        return UploadInterrupted, "that may pass, the same request can be tried again"
+        return UploadInterrupted, _PASSING_HINTS.get(status, "that may pass, the same request can be tried again")
     if 300 <= status < 400:
         target = redact(answer.headers.get("Location", ""))
         return NotATusServer, f"it redirects to {target!r} in a way uploads can't follow; give that address instead"
