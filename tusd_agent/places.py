@@ -54,6 +54,14 @@ def state_dir(environ: Mapping[str, str], uid: int) -> Path:
     return _xdg(environ, uid, "XDG_STATE_HOME", ".local/state") / NAME
 
 
+def uploads_dir(environ: Mapping[str, str], uid: int) -> Path:
+    """Where ``tusd-agent upload`` remembers what it has not finished: a person's own folder, root's as well.
+
+    Raises HomeUnknownError where a home folder is needed and unknown.
+    """
+    return _xdg(environ, uid, "XDG_STATE_HOME", ".local/state") / NAME / "uploads"
+
+
 def socket_path(environ: Mapping[str, str], uid: int, state_dir: Path) -> Path:
     """The control socket: in the runtime folder of the service or the user, else in `state_dir`.
 

@@ -29,6 +29,9 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
         },
+        "Without the agent": {
+            "upload": _Row("upload:upload_command", "Upload files now."),
+        },
         "Looking": {
             "status": _Row("status:status_command", "Show how the agent is doing."),
             "jobs": _Row("jobs:jobs_command", "List jobs, newest first."),

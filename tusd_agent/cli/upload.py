@@ -1,0 +1,207 @@
+"""``tusd-agent upload``: files to a tus server, now and without the agent."""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import EXIT_FAILED, fail, json_option, on_terminal, warn
+from .upload_drawing import Drawing, Json, Outcome, Plain
+
+if TYPE_CHECKING:
+    from ..tus import FileStore, TUSClient
+
+DEFAULT_ENDPOINT = "http://localhost:1080/files/"
+EXIT_INTERRUPTED = 130
+"""128 and SIGINT, as shells say it."""
+FORGET_SECONDS = 30 * 86400.0
+"""Servers that expire unfinished uploads do so sooner."""
+
+_LOOK_SECONDS = 0.2
+_UNITS = {"": 1, "k": 1000, "ki": 1 << 10, "m": 1000**2, "mi": 1 << 20, "g": 1000**3, "gi": 1 << 30}
+_SIZE = re.compile(r"(\d+)\s*(?:(k|ki|m|mi|g|gi)?b?)", re.IGNORECASE)
+# A comma is part of a value unless a further key follows it.
+_NEXT_PAIR = re.compile(r",(?=[^\s=,]+=)")
+
+
+def parse_size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """A number of bytes: ``8MiB``, ``500kB``, ``1048576``."""
+    if value is None:
+        return None
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no size; give bytes, or a number with kB, KiB, MB, MiB, GB or GiB")
+    return int(found[1]) * _UNITS[(found[2] or "").lower()]
+
+
+def parse_metadata(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """``k=v``, any number of times, and ``a=b,c=d``."""
+    metadata = {}
+    for pair in (pair for value in values for pair in _NEXT_PAIR.split(value)):
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
+        metadata[key] = text
+    return metadata
+
+
+def parse_headers(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    """``Name: value``; what is wrong is said without the value, which may be a secret."""
+    headers = {}
+    for value in values:
+        name, colon, text = value.partition(":")
+        if not colon or not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name.strip()):
+            raise click.BadParameter("a header is given as 'Name: value'")
+        headers[name.strip()] = text.strip()
+    return headers
+
+
+@click.command("upload")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=str))
+@click.option("--endpoint", default=DEFAULT_ENDPOINT, metavar="URL", help=f"[default: {DEFAULT_ENDPOINT}]")
+@click.option("--metadata", multiple=True, callback=parse_metadata, metavar="K=V", help="Also a=b,c=d; repeatable.")
+@click.option("--header", multiple=True, callback=parse_headers, metavar="'K: V'", help="Sent along; repeatable.")
+@click.option("--chunk-size", callback=parse_size, metavar="SIZE", help="Bytes per request, such as 8MiB.")
+@click.option("--concurrency", type=click.IntRange(1, 64), default=1, metavar="N",
+              help="Files at once, or streams for a single file.")  # fmt: skip
+@click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, metavar="S",
+              help="Seconds without a byte moving.  [default: 60]")  # fmt: skip
+@click.option("--resume", "resume_url", metavar="URL", help="Finish the upload at this URL with FILE.")
+@json_option
+def upload_command(
+    files: tuple[str, ...],
+    endpoint: str,
+    metadata: dict[str, str],
+    header: dict[str, str],
+    chunk_size: int | None,
+    concurrency: int,
+    timeout: float,
+    resume_url: str | None,
+    as_json: bool,
+) -> None:
+    """Upload files now. What Ctrl-C, a kill or the network cut off goes on when the same command is given again.
+
+    Exit codes: 0 all uploaded; 1 some failed; 130 interrupted.
+
+    Example: tusd-agent upload --endpoint https://example.org/files/ *.h5
+    """
+    if resume_url is not None and len(files) != 1:
+        raise click.UsageError("--resume goes with one file")
+    from ..tus import TUSClient
+
+    try:
+        client = TUSClient(endpoint, chunk_size=chunk_size, timeout=timeout, headers=header, store=_store())
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--endpoint") from None
+    streams = concurrency if len(files) == 1 else 1
+    with client, _drawing(files, as_json) as drawing:
+        uploads = Uploads(client, metadata, streams, resume_url, drawing)
+        exit_code = uploads.run(files, concurrency)
+    if exit_code == EXIT_INTERRUPTED:
+        fail("interrupted", "the same command goes on where this one stopped", exit_code)
+    raise SystemExit(exit_code)
+
+
+class Uploads:
+    """The uploads of one command: threads, the signals that stop them, and what came of each."""
+
+    def __init__(
+        self, client: "TUSClient", metadata: dict[str, str], streams: int, resume_url: str | None, drawing: Drawing
+    ) -> None:
+        self._client = client
+        self._metadata = metadata
+        self._streams = streams
+        self._resume_url = resume_url
+        self._drawing = drawing
+        self._cancel = threading.Event()
+
+    def run(self, files: Sequence[str], at_once: int) -> int:
+        """The exit code; the outcome of each file is drawn as soon as it is known."""
+        signals: list[int] = []
+        failed = 0
+        with _stopped_by(signals), ThreadPoolExecutor(min(at_once, len(files))) as pool:
+            running: set[Future[Outcome]] = {pool.submit(self._upload, index, file) for index, file in enumerate(files)}
+            while running:
+                if signals and not self._cancel.is_set():
+                    self._cancel.set()
+                    for future in running:
+                        future.cancel()
+                done, running = wait(running, _LOOK_SECONDS, FIRST_COMPLETED)
+                for future in done:
+                    if not future.cancelled():
+                        outcome = future.result()
+                        failed += not outcome.ok
+                        self._drawing.ended(outcome)
+        self._drawing.summary(len(files), failed)
+        return EXIT_INTERRUPTED if signals else EXIT_FAILED if failed else 0
+
+    def _upload(self, index: int, file: str) -> Outcome:
+        from ..tus import TUSUploadError
+
+        began_at = time.monotonic()
+
+        def progress(current: int, total: int) -> None:
+            self._drawing.moved(index, current, total)
+
+        try:
+            if self._resume_url is not None:
+                result = self._client.resume_upload(self._resume_url, file, progress, cancel=self._cancel)
+            else:
+                result = self._client.upload(
+                    file, self._metadata, progress, cancel=self._cancel, concurrency=self._streams
+                )
+        except (TUSUploadError, OSError) as error:
+            return Outcome(index, file, error=error, seconds=time.monotonic() - began_at)
+        return Outcome(
+            index, file, result.url, result.size, result.bytes_sent, result.offset_resumed_from,
+            seconds=time.monotonic() - began_at,
+        )  # fmt: skip
+
+
+@contextmanager
+def _stopped_by(signals: list[int]) -> Iterator[None]:
+    """Within, SIGINT and SIGTERM are noted in `signals`; the second ends the process: the next run goes on."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if signals:
+            os._exit(EXIT_INTERRUPTED)
+        signals.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _store() -> "FileStore | None":
+    """Where unfinished uploads are remembered; None where nobody's home is known."""
+    from .. import places
+    from ..tus import FileStore
+
+    try:
+        store = FileStore(places.uploads_dir(os.environ, os.geteuid()))
+    except places.HomeUnknownError as error:
+        warn(f"tusd-agent: {error}; an interrupted upload will have to begin anew")
+        return None
+    store.prune(FORGET_SECONDS)
+    return store
+
+
+def _drawing(files: Sequence[str], as_json: bool) -> Drawing:
+    if as_json:
+        return Json()
+    if not on_terminal():
+        return Plain()
+    from .upload_bars import Bars
+
+    return Bars(files)

@@ -1,0 +1,114 @@
+"""What ``tusd-agent upload`` prints: a line for each file, in words or in JSON."""
+
+import sys
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from .options import say, say_json
+from .words import duration, plural, rate, size
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of the file numbered `index`; sizes in bytes. `url` and the sizes are of a finished upload."""
+
+    index: int
+    file: str
+    url: str = ""
+    size: int = 0
+    bytes_sent: int = 0
+    resumed_from: int = 0
+    seconds: float = 0.0
+    error: Exception | None = None
+
+    @property
+    def ok(self) -> bool:
+        return self.error is None
+
+
+class Drawing:
+    """Nothing. `moved` is called by the uploads' threads, the rest by one."""
+
+    def moved(self, index: int, current: int, total: int) -> None:
+        """The file numbered `index` has `current` of `total` bytes on their way."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """A file is done with."""
+
+    def summary(self, files: int, failed: int) -> None:
+        """All are."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+class Json(Drawing):
+    """One object a line, when a file ends."""
+
+    def ended(self, outcome: Outcome) -> None:
+        document: dict[str, object] = {"file": outcome.file, "ok": outcome.ok, "seconds": round(outcome.seconds, 3)}
+        if outcome.error is None:
+            document |= {
+                "url": outcome.url,
+                "size_bytes": outcome.size,
+                "sent_bytes": outcome.bytes_sent,
+                "resumed_from_bytes": outcome.resumed_from,
+            }
+        else:
+            document |= {
+                "error": str(outcome.error),
+                "kind": type(outcome.error).__name__,
+                "status": getattr(outcome.error, "status", None),
+                "retryable": getattr(outcome.error, "retryable", False),
+                "url": getattr(outcome.error, "url", None),
+                "offset_bytes": getattr(outcome.error, "offset", None),
+            }
+        say_json(document, indent=None)
+
+
+class Plain(Drawing):
+    """A line when a file ends, and one at the end where there were several."""
+
+    def ended(self, outcome: Outcome) -> None:
+        say(line(outcome))
+
+    def summary(self, files: int, failed: int) -> None:
+        if files > 1 and failed:
+            say(f"{files - failed} of {plural(files, 'file')} uploaded, {failed} failed")
+        elif files > 1:
+            say(f"{plural(files, 'file')} uploaded")
+
+
+def line(outcome: Outcome) -> str:
+    """``✅ run.h5 → https://… (12 MiB in 3 s, 4.0 MiB/s)``, ``❌ run.h5: what happened``."""
+    name = printable(outcome.file)
+    if outcome.error is not None:
+        return f"{_mark('❌', 'FAILED')} {name}: {outcome.error}"
+    how = f"{size(outcome.size)} in {duration(outcome.seconds)}"
+    if outcome.seconds >= 1:
+        how += f", {rate(outcome.bytes_sent / outcome.seconds)}"
+    if outcome.resumed_from:
+        how += f", went on from {size(outcome.resumed_from)}"
+    return f"{_mark('✅', 'OK')} {name} → {outcome.url} ({how})"
+
+
+def printable(name: str) -> str:
+    """A file's name on one line, its undecodable bytes and control characters escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode() for char in name
+    )
+
+
+def _mark(sign: str, word: str) -> str:
+    """`sign`, or `word` where the output's encoding has not got it."""
+    try:
+        sign.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return word
+    return sign
