@@ -5,8 +5,10 @@
     with TUSClient("https://files.example.org/files/", headers={"Authorization": lambda: token()}) as client:
         result = client.upload("run-0042.h5", metadata={"site": "lab-7"})
 
-One module per chapter: `creation`, `core`, `termination`, `discovery` and `metadata` are the protocol, `upload` the one
-loop, `retry` what failures mean; `transport`, `wire`, `patience` and `locations` the HTTP beneath.
+One module per chapter: `creation`, `core`, `termination`, `concatenation`, `checksum`, `discovery` and `metadata` are
+the protocol, `upload` the one loop, `parallel` several of them for one source, `retry` what failures mean, `store` what
+outlives the process; `sources` and `streams` are where bytes come from, `transport`, `overriding`, `wire`, `patience`,
+`trust` and `locations` the HTTP beneath.
 """
 
 from .client import TUSClient
