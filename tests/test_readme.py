@@ -48,7 +48,7 @@ def namespace(embedded_server: Server, tmp_path: Path, monkeypatch: pytest.Monke
 def test_all_of_it_runs(
     capsys: pytest.CaptureFixture[str], namespace: dict[str, Any], embedded_server: Server, tmp_path: Path
 ) -> None:
-    assert len(blocks()) == 14
+    assert len(blocks()) == 15
     printed = capsys.readouterr().out
     assert "100%" in printed
     assert "stopped; the server has" in printed

@@ -234,6 +234,15 @@ def test_a_proxys_limit_is_found_and_remembered(server: FaultServer, client: TUS
     assert [request.length >> 20 for request in server.of("PATCH")][7:] == [1] * 5
 
 
+def test_a_proxy_that_gathers_bodies_gets_smaller_ones(server: FaultServer, client: TUSClient) -> None:
+    """Of a body that is cut nothing arrives there, however much was sent."""
+    size = 34 << 20
+    server.fail("PATCH", *[Fault(read=size - 1, keep=0, drop=True)] * 2)
+    client.send(BytesSource(bytes(size)))
+    assert [request.length >> 20 for request in server.of("PATCH")] == [34, 34, 32, 2]
+    assert len(server.only().data) == size
+
+
 def test_missing_file(client: TUSClient, server: FaultServer, tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="File not found"):
         client.upload(tmp_path / "nothing")

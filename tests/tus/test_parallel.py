@@ -16,6 +16,7 @@ from tusd_agent.tus import (
     TUSClient,
     UploadCancelled,
     UploadInterrupted,
+    UploadTooLarge,
 )
 from tusd_agent.tus.metadata import decode
 from tusd_agent.tus.parallel import MIN_PART_BYTES, divide
@@ -73,6 +74,13 @@ def test_one_stream_where_several_are_of_no_use(
     client.upload(file, concurrency=streams)
     assert len(server.of("POST")) == 1
     assert bytes(server.only().data) == DATA[:size]
+
+
+def test_what_is_too_large_as_a_whole_is_not_begun(server: FaultServer, client: TUSClient, file: Path) -> None:
+    server.max_size = len(DATA) - 1
+    with pytest.raises(UploadTooLarge):
+        client.upload(file, concurrency=3)
+    assert server.methods() == "OPTIONS"
 
 
 def test_divide() -> None:

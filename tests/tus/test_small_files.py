@@ -83,6 +83,14 @@ def test_what_is_answered_goes_the_ordinary_way_next(server: FaultServer, client
     assert second.headers["idempotency-key"] == first.headers["idempotency-key"] + "-empty"
 
 
+@pytest.mark.parametrize("fault", [Fault(status=413, headers={"Tus-Resumable": None}), Fault(status=415)])
+def test_a_body_that_is_not_wanted_there(server: FaultServer, client: TUSClient, fault: Fault) -> None:
+    server.fail("POST", fault)
+    client.upload_bytes(DATA, "x")
+    assert server.methods() == "OPTIONS POST POST PATCH"
+    assert bytes(list(server.uploads.values())[-1].data) == DATA
+
+
 def test_refusals_and_lies(server: FaultServer, client: TUSClient) -> None:
     server.fail("POST", Fault(status=400, text="ERR_UPLOAD_REJECTED"))
     with pytest.raises(UploadRefused):

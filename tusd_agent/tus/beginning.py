@@ -6,8 +6,12 @@ from .discovery import Discovery
 from .errors import TUSUploadError, UploadRefused, creation_failed, redact
 from .order import Learnt, Order
 from .patience import Watch
+from .retry import BodyTooLarge
 from .transport import Credentials, Transport
 from .wire import Body
+
+# Length or type of a body that something on the way did not expect with a POST.
+_NO_BODY_WANTED = {411, 415}
 
 
 class Beginning:
@@ -61,6 +65,9 @@ class Beginning:
                 allow_other_origin=self._order.allow_other_origin,
             )
         except TUSUploadError as error:
+            if body is not None and (isinstance(error, BodyTooLarge) or error.status in _NO_BODY_WANTED):
+                self._body_refused = True
+                return self.create(size, None)
             self._body_refused = self._body_refused or (body is not None and error.status is not None)
             raise creation_failed(error) from error.__cause__
         if body is not None and created.offset is None:

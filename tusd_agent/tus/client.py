@@ -129,7 +129,9 @@ class TUSClient(Sender):
         size: int | None = None,
         **options: Unpack[CallOptions],
     ) -> UploadResult:
-        """Uploads a file, or a binary file-like object from where it stands; with a `store`, goes on with it.
+        """Uploads a file, or a binary file-like object from where it stands.
+
+        With a `store` a file given by its path is gone on with, where an earlier call of this kind did not finish.
 
         `filename` and `filetype` are added to the metadata unless given (None leaves them out). `progress_callback`
         gets (bytes sent or acknowledged, total): both above 0, the first never above the second, at the end (total,

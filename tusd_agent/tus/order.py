@@ -13,6 +13,9 @@ from .sources import Source
 from .streams import StreamSource
 from .transport import Headers
 
+# Small enough not to lose much when a proxy has gathered it in vain, large enough to be fast.
+GATHERED_BYTES = 32 << 20
+
 
 @dataclass(frozen=True)
 class UploadResult:
@@ -81,19 +84,31 @@ class Order:
 class Learnt:
     """What a client finds out about the way to its endpoint, for all its uploads. Thread-safe.
 
-    The largest body that proxies let through (their 413s tell), and whether the server, which says so, really takes
-    a body with a creation.
+    The largest body to send: proxies' 413s tell, and bodies of which nothing arrives when they are cut, because a
+    proxy gathers all of a body before it passes it on. And whether the server, which says so, really takes a body with
+    a creation.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._limit_bytes: int | None = None
+        self._swallowed = 0
         self.creation_takes_body = True
 
     def lower(self, size_bytes: int) -> None:
         with self._lock:
             if self._limit_bytes is None or size_bytes < self._limit_bytes:
                 self._limit_bytes = size_bytes
+
+    def swallowed(self, sent_bytes: int) -> None:
+        """A body was cut after so many bytes, and the server has none of them."""
+        if sent_bytes <= GATHERED_BYTES:
+            return
+        with self._lock:
+            self._swallowed += 1
+            often = self._swallowed >= 2
+        if often:
+            self.lower(GATHERED_BYTES)
 
     def apply(self, wanted_bytes: int) -> int:
         """The largest body to send where `wanted_bytes` are wanted."""

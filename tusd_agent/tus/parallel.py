@@ -122,8 +122,7 @@ class ParallelUpload:
     def _placed(self, error: BaseException) -> BaseException:
         """One part's URL is nothing to go on with; what goes on is the same call with the same store."""
         if isinstance(error, TUSUploadError):
-            error.url = None
-            error.offset = sum(acknowledged for _, acknowledged in self._moved)
+            error.url = error.offset = None
         return error
 
     def _send(self, index: int) -> None:

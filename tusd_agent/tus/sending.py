@@ -104,9 +104,12 @@ class Sender:
         if concurrency == 1 or order.source.size is None or isinstance(order.source, StreamSource):
             return ()
         parts = divide(order.source.size, concurrency)
-        if len(parts) == 1 or "concatenation" not in self._discovery.ask(watch).extensions:
+        if len(parts) == 1:
             return ()
-        return parts
+        info = self._discovery.ask(watch)
+        # What is too large as a whole is refused as a whole, before its parts are sent.
+        too_large = info.max_size is not None and order.source.size > info.max_size
+        return parts if "concatenation" in info.extensions and not too_large else ()
 
     def _run_parts(
         self, order: Order, source: Source, watch: Watch, parts: tuple[StoredPart, ...], remembered: Remembered

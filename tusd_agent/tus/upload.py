@@ -81,6 +81,8 @@ class Upload:
         self._resumed_from: int | None = None
         self._bytes_sent = 0
         self._said_complete = False
+        # Offset and bytes of a body that got no answer.
+        self._cut: tuple[int, int] | None = None
         self._final_error: TUSUploadError | None = None
         self._beginning = Beginning(order, transport, discovery, learnt, watch)
         self._chunks = Chunks(order, learnt, watch)
@@ -209,7 +211,10 @@ class Upload:
             self._agree_on_length(url, state)
             self._located(url, state.expiry)
             self._learn(url, state.offset)
+            if self._cut is not None and self._cut[0] == self.offset:
+                self._learnt.swallowed(self._cut[1])
         self._must_ask = False
+        self._cut = None
         if self.offset == self.size and self._declared and self._final_error is not None:
             error = self._final_error
             raise FinishedWithServerError(
@@ -270,10 +275,14 @@ class Upload:
             more["Upload-Length"] = str(self.size)
         body = self._chunks.body(start, length, lambda sent: self._report(start + sent, start)) if length else None
         self._must_ask = True
+        self._cut = None
         try:
             answer = core.patch(
                 self._transport, url, start, body, watch=self._watch, extra=self._credentials, more=more
             )
+        except UploadInterrupted:
+            self._cut = start, body.handed if body is not None else 0
+            raise
         finally:
             if body is not None:
                 self._possible = max(self._possible or 0, start + body.handed)
