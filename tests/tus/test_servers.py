@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.servers import Server
+from tests.support.files import write
 from tests.support.relay import Relay
-from tusd_agent.tus import BytesSource, FileStore, UploadCancelled, UploadGone, UploadInterrupted
+from tusd_agent.tus import BytesSource, DeadlineExceeded, FileStore, UploadCancelled, UploadGone, UploadInterrupted
 
 from .conftest import quick
 
@@ -210,3 +211,52 @@ def test_an_upload_that_expired_is_begun_anew(
 
 def stop(now: int, total: int) -> None:
     raise ValueError("stop")
+
+
+@pytest.mark.parametrize("size", [0, 1, 255 * 1024, 256 * 1024 + 1])
+def test_sizes_at_the_edges(any_server: Server, tmp_path: Path, size: int) -> None:
+    (tmp_path / "f").write_bytes(DATA[:size])
+    with quick(any_server.url) as client:
+        for options in ({}, {"chunk_size": 100_000}, {"concurrency": 4}):
+            result = client.upload(tmp_path / "f", **options)  # type: ignore[arg-type]  # of one kind each
+            info = client.get_upload_info(result.url)
+            assert (info.offset, info.length, info.complete) == (size, size, True)
+    whole = [upload for upload in any_server.stored() if not upload.partial]
+    assert [upload.path.read_bytes() for upload in whole] == [DATA[:size]] * 3
+
+
+def test_a_deadline_then_resumed(any_server: Server, relay: Callable[[Server], Relay], file: Path) -> None:
+    network = relay(any_server)
+    network.bytes_per_second = 2_000_000
+    with quick(network.url_for(any_server), retry_delay=0.2, min_retry_delay=0.1, timeout=20.0) as client:
+        began_at = time.monotonic()
+        with pytest.raises(DeadlineExceeded) as caught:
+            client.upload(file, deadline=0.7)
+        assert time.monotonic() - began_at < 1.7
+        network.bytes_per_second = None
+        assert caught.value.url is not None
+        result = client.resume_upload(caught.value.url, file)
+    assert result.url == caught.value.url
+    assert holds(any_server, DATA)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("streams", [1, 3])
+def test_a_gibibyte(any_server: Server, relay: Callable[[Server], Relay], tmp_path: Path, streams: int) -> None:
+    """Cut and cancelled on its way, gone on with by a store, whole at the end."""
+    digest = write(tmp_path / "big", 1 << 30)
+    network = relay(any_server)
+    network.cut_after(200 << 20)
+    cancel = threading.Event()
+    store = FileStore(tmp_path / "store")
+    with quick(network.url_for(any_server), store=store, retry_delay=0.2, min_retry_delay=0.3, timeout=60.0) as client:
+        with pytest.raises(UploadCancelled):
+            client.upload(
+                tmp_path / "big",
+                progress_callback=lambda now, total: cancel.set() if now > total // 2 else None,
+                cancel=cancel,
+                concurrency=streams,
+            )
+        result = client.upload(tmp_path / "big", concurrency=streams)
+    assert result.offset_resumed_from > 100 << 20
+    assert [upload.sha256() for upload in any_server.stored() if not upload.partial] == [digest]
