@@ -229,6 +229,17 @@ def test_entries_come_back_as_they_were(store: FileStore) -> None:
     store.delete("k")
 
 
+def test_what_killed_processes_left_behind_is_removed(store: FileStore) -> None:
+    store.put("k", StoredUpload("u", 1e12))
+    for name in ("dead.lock", ".new-abc"):
+        (store.folder / name).touch()
+    assert store.prune(100.0) == 0
+    assert len(list(store.folder.iterdir())) == 3
+    with store.hold("held"):
+        assert store.prune(100.0, now=lambda: time.time() + 200.0) == 0
+        assert sorted(path.name for path in store.folder.iterdir()) == ["held.lock", "k.json"]
+
+
 def test_keys_tell_endpoints_names_and_metadata_apart() -> None:
     identity = ("/srv/\udcff", 1, 2, 3)
     keys = {

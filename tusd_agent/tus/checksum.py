@@ -8,7 +8,7 @@ import base64
 import hashlib
 
 from .discovery import ServerInfo
-from .errors import SourceChanged, UploadRefused
+from .errors import SourceChanged, UploadRefused, redact
 from .patience import Watch
 from .sources import Source
 from .streams import StreamSource
@@ -42,9 +42,10 @@ def choose(wanted: str, info: ServerInfo, endpoint: str) -> str | None:
         return next((name for name in PREFERRED if name in offered), None)
     if wanted in offered:
         return wanted
+    said = f"it offers: {', '.join(offered) or 'none'}" if info.known else "it did not answer when asked by OPTIONS"
     raise UploadRefused(
-        f"{endpoint} does not check {wanted} checksums (it offers: {', '.join(offered) or 'none'}); choose another, or "
-        f"{AUTO!r} to do without where there is none",
+        f"{redact(endpoint)} does not check {wanted} checksums ({said}); choose another, or {AUTO!r} to do without "
+        "where there is none",
         url=endpoint,
     )
 

@@ -154,16 +154,24 @@ class FileStore:
             os.close(descriptor)
 
     def prune(self, older_than_seconds: float, now: Callable[[], float] = time.time) -> int:
-        """Removes entries that expired or were made so long ago; how many those were."""
+        """Removes entries that expired or were made so long ago; how many those were.
+
+        What processes that were killed left behind besides, and nobody holds, goes with them.
+        """
         removed = 0
-        with suppress(FileNotFoundError):
-            for path in self.folder.glob("*.json"):
-                entry = self.get(path.stem)
-                made_at = entry.created_at if entry is not None else 0.0
-                expired = entry is not None and entry.expires_at is not None and entry.expires_at <= now()
-                if expired or now() - made_at > older_than_seconds:
-                    self.delete(path.stem)
-                    removed += 1
+        for path in self.folder.glob("*.json"):
+            entry = self.get(path.stem)
+            made_at = entry.created_at if entry is not None else 0.0
+            expired = entry is not None and entry.expires_at is not None and entry.expires_at <= now()
+            if expired or now() - made_at > older_than_seconds:
+                self.delete(path.stem)
+                removed += 1
+        for path in [*self.folder.glob("*.lock"), *self.folder.glob(".new-*")]:
+            with suppress(FileNotFoundError, UploadInterrupted):
+                if now() - path.stat().st_mtime <= older_than_seconds:
+                    continue
+                with self.hold(path.stem) if path.suffix == ".lock" else nullcontext():
+                    path.unlink()
         return removed
 
     def _path(self, key: str) -> Path:
