@@ -4,6 +4,7 @@ An origin is scheme, host and port (RFC 6454). From http to https on the same ho
 was sent in the clear before is not given away by being sent sealed.
 """
 
+import functools
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from .errors import InvalidURL, ProtocolViolation, redact
@@ -24,6 +25,7 @@ def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
     return urlunsplit(parts._replace(netloc=host_part, fragment="")), credentials
 
 
+@functools.lru_cache(maxsize=256)
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of `url`; `InvalidURL` when it has none."""
     parts = _split(url)

@@ -1,0 +1,214 @@
+"""One request and its answer on a pooled connection, without what requests and urllib3 do for everybody.
+
+For small files that preparation is most of the cost. Connections, TLS and pools stay urllib3's; what is left out is the
+copying of headers, cookies, hooks and redirects. An answer that is not of the plainest kind (interim, chunked, encoded,
+cut, ended by closing, with folded or doubtful fields) is read by http.client and urllib3 as ever.
+"""
+
+import errno
+import http.client
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from urllib3 import HTTPHeaderDict, HTTPResponse
+from urllib3.exceptions import HTTPError
+
+from .errors import SERVER_TEXT_LIMIT_BYTES
+from .wire import Body, StaleConnection, UploadPool, UploadResponse
+
+# A body longer than this is not worth reading to keep the connection.
+DRAIN_BYTES = 64 * 1024
+_READ_BYTES = 64 * 1024
+# A body no longer than this leaves together with the head: one system call and one packet less.
+_JOINED_BYTES = 32 * 1024
+# The head of an answer that needs no second look (RFC 9112, 4 and 5): no interim status, no folded or odd field lines.
+_PLAIN_HEAD = re.compile(
+    rb"HTTP/1\.1 ([2-5]\d\d)(?: [ !-~]*)?((?:\r\n[!#$%&'*+.^_`|~0-9A-Za-z-]+:[ \t!-~\x80-\xff]*)*)\r\n\r\n"
+)
+# http.client refuses more than a hundred.
+_PLAIN_LINES = 64
+_NOT_PLAIN = {"transfer-encoding", "content-encoding", "set-cookie"}
+_DIGITS = re.compile(r"\d{1,9}", re.ASCII)
+
+
+class Fields(Mapping[str, str]):
+    """The header fields of an answer by name, in any case; repeated ones joined by commas (RFC 9110, 5.3)."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        """`values` by names in lower case."""
+        self._values = values
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name.lower()]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._values
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """`text`: the first bytes of the body, at most 4 KiB. `cookies`: the answer itself where it sets some."""
+
+    status: int
+    headers: Fields
+    text: bytes
+    cookies: HTTPResponse | None = None
+
+
+def exchange(
+    pool: UploadPool,
+    method: str,
+    head: bytes,
+    body: Body | None,
+    connect_seconds: float | None,
+    idle_seconds: float | None,
+) -> Reply:
+    """Sends `head` (with the empty line) and `body`, and reads the answer.
+
+    Raises `StaleConnection`, OSError, http.client's and urllib3's errors, and what the body and the `Watch` raise.
+    """
+    connection = pool.take(connect_seconds)
+    used = None
+    try:
+        if connection.sock.gettimeout() != idle_seconds:
+            connection.sock.settimeout(idle_seconds)
+        try:
+            whole = _send(connection, head, body)
+        except ConnectionError as error:
+            # The server may have answered before it closed (RFC 9112, 9.5): that answer counts.
+            if not isinstance(error, BrokenPipeError) and error.errno != errno.ECONNRESET:
+                raise
+            whole = False
+        reply, may_be_kept = _receive(connection, method)
+        if whole and may_be_kept:
+            connection.answers += 1
+            used = connection
+        return reply
+    finally:
+        if used is None:
+            connection.close()
+        pool.give_back(used)
+
+
+def _send(connection: Any, head: bytes, body: Body | None) -> bool:
+    """Whether all of the body left; raises BrokenPipeError when the server answered or closed before."""
+    if body is None:
+        connection.sock.sendall(head)
+        return True
+    blocks = iter(body)
+    if len(body) <= _JOINED_BYTES:
+        head += next(blocks, b"")
+    connection.sock.sendall(head)
+    for block in blocks:
+        connection.send(block)
+    return True
+
+
+def _receive(connection: Any, method: str) -> tuple[Reply, bool]:
+    """The answer, and whether the connection can serve another request."""
+    try:
+        begun = connection.sock.recv(_READ_BYTES)
+    except ConnectionError as error:
+        if connection.answers:
+            raise StaleConnection(errno.ECONNRESET, "the kept connection was closed") from error
+        raise
+    if not begun:
+        if connection.answers:
+            raise StaleConnection(errno.ECONNRESET, "the kept connection was closed")
+        raise http.client.RemoteDisconnected("Remote end closed connection without response")
+    reply = _plain(begun, method)
+    return (reply, True) if reply is not None else _any(connection, method, begun)
+
+
+def _plain(begun: bytes, method: str) -> Reply | None:
+    """The answer, if `begun` holds all of it and nothing about it is unusual."""
+    found = _PLAIN_HEAD.match(begun)
+    if found is None or found[2].count(b"\r\n") > _PLAIN_LINES:
+        return None
+    fields: dict[str, str] = {}
+    for line in found[2].decode("latin-1").split("\r\n")[1:]:
+        name, _, value = line.partition(":")
+        name = name.lower()
+        if name in _NOT_PLAIN:
+            return None
+        value = value.strip(" \t")
+        if name == "connection" and value.lower() != "keep-alive":
+            return None
+        if name in fields:
+            if name == "content-length":
+                return None
+            value = f"{fields[name]}, {value}"
+        fields[name] = value
+    status = int(found[1])
+    if method == "HEAD" or status in (204, 304):
+        length = 0
+    else:
+        given = fields.get("content-length", "")
+        if not _DIGITS.fullmatch(given):
+            return None
+        length = int(given)
+    if len(begun) != found.end() + length:
+        return None
+    return Reply(status, Fields(fields), begun[found.end() :][:SERVER_TEXT_LIMIT_BYTES])
+
+
+class _Again(io.RawIOBase):
+    """What was read of an answer already, then the rest from the socket. Closing it leaves the socket open."""
+
+    def __init__(self, begun: bytes, sock: Any) -> None:
+        self._begun = begun
+        self._sock = sock
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """As http.client asks a socket for."""
+        return io.BufferedReader(self, _READ_BYTES)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._begun:
+            return int(self._sock.recv_into(buffer))
+        count = min(len(self._begun), len(buffer))
+        buffer[:count], self._begun = self._begun[:count], self._begun[count:]
+        return count
+
+
+def _any(connection: Any, method: str, begun: bytes) -> tuple[Reply, bool]:
+    """The answer as http.client understands it."""
+    # Of a socket it uses makefile alone.
+    response = UploadResponse(_Again(begun, connection.sock), method=method)  # type: ignore[arg-type]
+    response.begin()
+    may_be_kept = not response.will_close
+    answer = HTTPResponse(
+        response,
+        HTTPHeaderDict(response.msg.items()),
+        status=response.status,
+        preload_content=False,
+        original_response=response,
+        request_method=method,
+    )
+    text, total = b"", 0
+    try:
+        for block in answer.stream(SERVER_TEXT_LIMIT_BYTES):
+            text = text or block
+            total += len(block)
+            if total > DRAIN_BYTES:
+                may_be_kept = False
+                break
+    except (HTTPError, http.client.HTTPException, OSError):
+        may_be_kept = False  # the status line and the headers are the answer; the text is for people
+    fields = {name.lower(): value for name, value in answer.headers.items()}
+    cookies = answer if "set-cookie" in fields else None
+    return Reply(response.status, Fields(fields), text[:SERVER_TEXT_LIMIT_BYTES], cookies), may_be_kept
