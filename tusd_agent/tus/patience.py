@@ -15,8 +15,8 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
 from urllib3.util.wait import wait_for_write
@@ -78,15 +78,23 @@ class Watch:
 _running = threading.local()
 
 
-@contextmanager
-def watching(watch: Watch) -> Iterator[None]:
+class watching:  # noqa: N801  # used as a statement's word, as contextlib.suppress is
     """Within, sockets of this thread obey `watch`."""
-    before = getattr(_running, "watch", None)
-    _running.watch = watch
-    try:
-        yield
-    finally:
-        _running.watch = before
+
+    __slots__ = ("_before", "_watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._before: Watch | None = None
+
+    def __enter__(self) -> None:
+        self._before = getattr(_running, "watch", None)
+        _running.watch = self._watch
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _running.watch = self._before
 
 
 def _check_watch() -> None:

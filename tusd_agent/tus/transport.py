@@ -5,7 +5,7 @@ Statuses are not judged here (`retry` does); what never became an answer is rais
 
 import base64
 import http.client
-import os
+import random
 import re
 import ssl
 import threading
@@ -40,6 +40,7 @@ _PLAIN_URL = re.compile(
     r"(?i:https?)://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?((?!\S*/\.)/[\w./~!$&'()*+,;=:@?-]*)?", re.A
 )
 _HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_BREAKS = re.compile(r"[\r\n\0]")
 _DEFAULT_PORTS = {("http", 80), ("https", 443)}
 _IDEMPOTENT = {"HEAD", "OPTIONS", "DELETE"}
 
@@ -186,7 +187,7 @@ class Transport:
         idle_seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         connect_seconds = idle_seconds if self._connect_timeout_seconds is None else self._connect_timeout_seconds
         session = self.session
-        sent = {"x-request-id": ("X-Request-ID", os.urandom(16).hex())}
+        sent = {"x-request-id": ("X-Request-ID", f"{random.getrandbits(128):032x}")}
         route = None
         if session is self._own_session:
             route = self._route_to(url)
@@ -319,12 +320,10 @@ def _header_value(name: str, value: str | bytes) -> str:
         raise TUSUploadError(f"{printable(name)!r} is no name of a header; it may have letters, digits and hyphens")
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     text = text.strip()  # a token file ends with a newline
-    if any(character in text for character in "\r\n\0"):
+    if _BREAKS.search(text):
         raise TUSUploadError(f"the value of header {name!r} contains a line break; check where it comes from")
-    try:
-        text.encode("latin-1")
-    except UnicodeEncodeError:
-        raise TUSUploadError(f"the value of header {name!r} has characters that HTTP can't carry") from None
+    if not text.isascii() and max(text) > "\xff":
+        raise TUSUploadError(f"the value of header {name!r} has characters that HTTP can't carry")
     return text
 
 
