@@ -102,9 +102,9 @@ def bare_socket(endpoint: str, streams: int, paths: Iterable[str]) -> None:
 
 CLIENTS: dict[str, Callable[[str, int, Iterable[str]], None]] = {
     "ours": ours,
-    "ours, 64 MiB chunks": partial(ours, chunk_size=64 * MEBIBYTE),
+    "ours-64MiB": partial(ours, chunk_size=64 * MEBIBYTE),
     "tuspy": tuspy,
-    "tuspy, 8 MiB chunks": partial(tuspy, chunk_size=8 * MEBIBYTE),
+    "tuspy-8MiB": partial(tuspy, chunk_size=8 * MEBIBYTE),
     "aiotus": aiotus,
     "resumable-upload": resumable_upload,
     "bare socket": bare_socket,

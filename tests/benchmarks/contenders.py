@@ -44,9 +44,9 @@ BIG, SEALED, MANY, AT_ONCE = "big", "big-tls", "many", "many-at-once"
 CASES = (Case(BIG), Case(SEALED, tls=True), Case(MANY, many=True), Case(AT_ONCE, many=True, streams=4))
 OURS = "ours"
 BARS = (
-    Bar(BIG, "tuspy, 8 MiB chunks", 0.55),
+    Bar(BIG, "tuspy-8MiB", 0.55),
     Bar(BIG, "tuspy", 0.55),
-    Bar(SEALED, "tuspy, 8 MiB chunks", 0.8),
+    Bar(SEALED, "tuspy-8MiB", 0.8),
     Bar(SEALED, "tuspy", 0.8),
     Bar(MANY, "tuspy", 0.3),
     Bar(MANY, "aiotus", 0.5),
@@ -86,9 +86,9 @@ def _curl() -> list[str]:
 
 CONTENDERS = (
     Contender(OURS, _python(OURS, "tusd_agent"), (BIG, SEALED, MANY, AT_ONCE)),
-    Contender("ours, 64 MiB chunks", _python("ours, 64 MiB chunks", "tusd_agent"), (BIG, SEALED)),
+    Contender("ours-64MiB", _python("ours-64MiB", "tusd_agent"), (BIG, SEALED)),
     Contender("tuspy", _python("tuspy", "tusclient"), (BIG, SEALED, MANY)),
-    Contender("tuspy, 8 MiB chunks", _python("tuspy, 8 MiB chunks", "tusclient"), (BIG, SEALED)),
+    Contender("tuspy-8MiB", _python("tuspy-8MiB", "tusclient"), (BIG, SEALED)),
     Contender("aiotus", _python("aiotus", "aiotus"), (BIG, SEALED, MANY)),
     Contender("resumable-upload", _python("resumable-upload", "resumable_upload"), (BIG, SEALED, MANY)),
     Contender("tus-js-client", _node, (BIG, SEALED, MANY, AT_ONCE)),

@@ -10,8 +10,7 @@ import http.client
 import io
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
@@ -56,8 +55,7 @@ class Fields(Mapping[str, str]):
         return len(self._values)
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """`text`: the first bytes of the body, at most 4 KiB. `cookies`: the answer itself where it sets some."""
 
     status: int

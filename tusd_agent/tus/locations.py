@@ -79,8 +79,7 @@ def resolve(location: str, request_url: str, endpoint: str, *, allow_other_origi
 
 def _mend_scheme(url: SplitResult, request: SplitResult, endpoint: SplitResult) -> str:
     for secure in (request, endpoint):
-        same_host = url.hostname == secure.hostname
-        if secure.scheme == "https" and url.scheme == "http" and same_host:
+        if secure.scheme == "https" and url.scheme == "http" and url.hostname == secure.hostname:
             if url.port in (None, 80, secure.port):
                 return urlunsplit(url._replace(scheme="https", netloc=secure.netloc.rpartition("@")[2]))
             break

@@ -11,7 +11,7 @@ import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urljoin
 
 import requests
@@ -79,8 +79,7 @@ class Credentials:
     trusted_url: str
 
 
-@dataclass(frozen=True)
-class _Route:
+class _Route(NamedTuple):
     """How an origin is reached. `host`: its header; `authorization`: from netrc, None when there is none."""
 
     origin: tuple[str, str, int]
