@@ -10,6 +10,7 @@ to hand such an object down to the socket.
 
 import errno
 import os
+import select
 import socket
 import ssl
 import sys
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from urllib3.util.wait import wait_for_write
+from urllib3.util.wait import wait_for_read, wait_for_write
 
 from .errors import DeadlineExceeded, UploadCancelled
 
@@ -112,7 +113,7 @@ class _Patience:
 
     def wait(self, sock: socket.socket, call: Callable[..., T], *arguments: Any) -> T:
         """`call(*arguments)`, again after every slice without an answer, until `idle_seconds` passed unmoved."""
-        moved_at = time.monotonic()
+        moved_at = None
         queued = -1
         while True:
             try:
@@ -121,6 +122,8 @@ class _Patience:
                 # With an errno it is the kernel's verdict (TCP_USER_TIMEOUT), not the end of our slice.
                 if error.errno is not None or self.idle_seconds == 0:
                     raise
+            if moved_at is None:  # what does not block should not have to ask the clock
+                moved_at = time.monotonic() - _slice(self.idle_seconds)
             _check_watch()
             if self.while_blocked is not None:
                 self.while_blocked()
@@ -157,6 +160,7 @@ class PatientSocket(socket.socket):
     """A TCP socket whose timeout means idle time and which obeys the thread's `Watch` while it is blocked."""
 
     _patience: _Patience | None = None
+    _poll: "select.poll | None" = None
 
     @property
     def patience(self) -> _Patience:
@@ -179,9 +183,18 @@ class PatientSocket(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         with memoryview(data) as view, view.cast("B") as left:
-            sent = 0
+            sent = self.send(left, flags)
             while sent < left.nbytes:
                 sent += self.send(left[sent:], flags)
+
+    def readable(self) -> bool:
+        """Whether there is something to read, the end included, without waiting."""
+        if self._poll is None:
+            if not hasattr(select, "poll"):
+                return wait_for_read(self, 0)
+            self._poll = select.poll()
+            self._poll.register(self, select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         return self.patience.wait(self, super().recv, size, flags)

@@ -21,7 +21,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from urllib3.util.timeout import Timeout
-from urllib3.util.wait import wait_for_read
 
 from .errors import SourceChanged
 from .patience import PatientSocket, PatientTLSSocket, Watch, connect
@@ -204,7 +203,7 @@ class _UploadConnection:
                 self.sock.patience.while_blocked = None
 
     def _stop_if_answered(self) -> None:
-        if not wait_for_read(self.sock, 0):
+        if not self.sock.readable():
             return
         head = self.sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
         if not head or _final_answer_begun(head):
