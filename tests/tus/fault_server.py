@@ -162,7 +162,7 @@ class FaultServer:
 
     def _serve_one(self, sock: socket.socket, reader: Any, number: int) -> bool:
         line = reader.readline().decode("latin-1").split()
-        if len(line) != 3:
+        if len(line) != 3 or not line[2].startswith("HTTP/"):  # a TLS greeting is random: it may well have three words
             return False
         headers: dict[str, str] = {}
         while (field_line := reader.readline().decode("latin-1").strip()) != "":
