@@ -12,11 +12,13 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import requests
 from urllib3 import HTTPHeaderDict, HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from .errors import SERVER_TEXT_LIMIT_BYTES
-from .wire import Body, StaleConnection, UploadPool, UploadResponse
+from .headers import header_value
+from .wire import Body, StaleConnection, UploadAdapter, UploadPool, UploadResponse
 
 # A body longer than this is not worth reading to keep the connection.
 DRAIN_BYTES = 64 * 1024
@@ -30,10 +32,64 @@ _PLAIN_HEAD = re.compile(
 # http.client refuses more than a hundred.
 _PLAIN_LINES = 64
 _NOT_PLAIN = {"transfer-encoding", "content-encoding", "set-cookie"}
+# What requests and urllib3 would send as it is: nothing to quote, no dot segments, a plain host or IPv6 address.
+_PLAIN_URL = re.compile(
+    r"(?i:https?)://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?((?!\S*/\.)/[\w./~!$&'()*+,;=:@?-]*)?", re.A
+)
+# With one of these given by the caller, requests decides what becomes of it.
+_FRAMING = ("content-length", "cookie", "expect", "host", "transfer-encoding")
 _DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 
 
-class Fields(Mapping[str, str]):
+# What a request carries: by the name in lower case, the name as it is sent, and the value.
+Fields = dict[str, tuple[str, str]]
+
+
+class DirectWay(NamedTuple):
+    """`target`: of the request line, path and query."""
+
+    adapter: UploadAdapter
+    target: str
+
+
+def direct_way(session: requests.Session, url: str, sent: Fields) -> DirectWay | None:
+    """How to send to `url` without requests; None when `session` does more than send.
+
+    That is when somebody gave it cookies, hooks, another adapter or anything else that requests has to apply.
+    """
+    plain = _PLAIN_URL.fullmatch(url)
+    if plain is None or session.auth or session.params or session.proxies or session.cert or session.cookies:
+        return None
+    if session.trust_env or any(session.hooks.values()):
+        return None
+    if any(name in sent or name in session.headers for name in _FRAMING):
+        return None
+    adapter = session.get_adapter(url)
+    return DirectWay(adapter, plain[1] or "/") if type(adapter) is UploadAdapter else None
+
+
+def host_header(origin: tuple[str, str, int]) -> str:
+    """Host and port, the port only where it is not the scheme's own (RFC 9110, 7.2)."""
+    scheme, name, port = origin
+    host = f"[{name}]" if ":" in name else name
+    return host if (scheme, port) in {("http", 80), ("https", 443)} else f"{host}:{port}"
+
+
+def request_head(
+    method: str, target: str, host: str, defaults: Mapping[str, str | bytes], sent: Fields, body: Body | None
+) -> bytes:
+    """Request line and fields: those of `sent`, and of `defaults` (the session's) what is not in `sent`."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}"]
+    for name, value in defaults.items():
+        if name.lower() not in sent and value is not None:
+            lines.append(f"{name}: {header_value(name, value)}")
+    lines += [f"{name}: {value}" for name, value in sent.values()]
+    if method != "HEAD":
+        lines.append(f"Content-Length: {0 if body is None else len(body)}")
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+class AnswerFields(Mapping[str, str]):
     """The header fields of an answer by name, in any case; repeated ones joined by commas (RFC 9110, 5.3)."""
 
     __slots__ = ("_values",)
@@ -59,7 +115,7 @@ class Reply(NamedTuple):
     """`text`: the first bytes of the body, at most 4 KiB. `cookies`: the answer itself where it sets some."""
 
     status: int
-    headers: Fields
+    headers: AnswerFields
     text: bytes
     cookies: HTTPResponse | None = None
 
@@ -158,7 +214,7 @@ def _plain(begun: bytes, method: str) -> Reply | None:
         length = int(given)
     if len(begun) != found.end() + length:
         return None
-    return Reply(status, Fields(fields), begun[found.end() :][:SERVER_TEXT_LIMIT_BYTES])
+    return Reply(status, AnswerFields(fields), begun[found.end() :][:SERVER_TEXT_LIMIT_BYTES])
 
 
 class _Again(io.RawIOBase):
@@ -200,7 +256,7 @@ def _any(connection: Any, method: str, begun: bytes) -> tuple[Reply, bool]:
     text, total = b"", 0
     try:
         for block in answer.stream(SERVER_TEXT_LIMIT_BYTES):
-            text = text or block
+            text += block[: SERVER_TEXT_LIMIT_BYTES - len(text)]
             total += len(block)
             if total > DRAIN_BYTES:
                 may_be_kept = False
@@ -209,4 +265,4 @@ def _any(connection: Any, method: str, begun: bytes) -> tuple[Reply, bool]:
         may_be_kept = False  # the status line and the headers are the answer; the text is for people
     fields = {name.lower(): value for name, value in answer.headers.items()}
     cookies = answer if "set-cookie" in fields else None
-    return Reply(response.status, Fields(fields), text[:SERVER_TEXT_LIMIT_BYTES], cookies), may_be_kept
+    return Reply(response.status, AnswerFields(fields), text, cookies), may_be_kept

@@ -3,11 +3,8 @@
 Statuses are not judged here (`retry` does); what never became an answer is raised as `UploadInterrupted`.
 """
 
-import base64
 import http.client
 import random
-import re
-import ssl
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,31 +14,23 @@ from urllib.parse import urljoin
 import requests
 from requests.cookies import extract_cookies_to_jar
 from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
-from urllib3.exceptions import HTTPError, SSLError
+from urllib3.exceptions import HTTPError
 
 from .errors import (
     SERVER_TEXT_LIMIT_BYTES,
     NotATusServer,
-    TUSUploadError,
-    UntrustedServer,
-    UploadInterrupted,
     printable,
     redact,
 )
-from .exchange import DRAIN_BYTES, Reply, exchange
+from .exchange import DRAIN_BYTES, DirectWay, Fields, Reply, direct_way, exchange, host_header, request_head
+from .headers import basic, header_value
 from .locations import may_have_credentials, origin, split_credentials
+from .network import innermost, network_failure
 from .patience import Watch, watching
 from .wire import Body, StaleConnection, UploadAdapter
 
 TUS_VERSION = "1.0.0"
 MAX_REDIRECTS = 5
-# What requests and urllib3 would send as it is: nothing to quote, no dot segments, a plain host or IPv6 address.
-_PLAIN_URL = re.compile(
-    r"(?i:https?)://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?((?!\S*/\.)/[\w./~!$&'()*+,;=:@?-]*)?", re.A
-)
-_HEADER_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-_BREAKS = re.compile(r"[\r\n\0]")
-_DEFAULT_PORTS = {("http", 80), ("https", 443)}
 _IDEMPOTENT = {"HEAD", "OPTIONS", "DELETE"}
 
 T = TypeVar("T")
@@ -108,7 +97,7 @@ class Transport:
         self._connect_timeout_seconds = connect_timeout_seconds
         self._headers = dict(headers or {})
         if userinfo is not None and "authorization" not in {name.lower() for name in self._headers}:
-            self._headers["Authorization"] = _basic(*userinfo)
+            self._headers["Authorization"] = basic(*userinfo)
         self._options: dict[str, Any] = {"verify": verify, "cert": cert, "proxies": proxies}
         self._routes: dict[tuple[str, str, int], _Route] = {}
         self._lock = threading.Lock()
@@ -186,7 +175,7 @@ class Transport:
         idle_seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         connect_seconds = idle_seconds if self._connect_timeout_seconds is None else self._connect_timeout_seconds
         session = self.session
-        sent = {"x-request-id": ("X-Request-ID", f"{random.getrandbits(128):032x}")}
+        sent: Fields = {"x-request-id": ("X-Request-ID", f"{random.getrandbits(128):032x}")}
         route = None
         if session is self._own_session:
             route = self._route_to(url)
@@ -195,7 +184,7 @@ class Transport:
         for part in credentials:
             if may_have_credentials(url, part.trusted_url):
                 for name, value in part.headers.items():
-                    sent[name.lower()] = name, _header_value(name, value() if callable(value) else value)
+                    sent[name.lower()] = name, header_value(name, value() if callable(value) else value)
         if method != "OPTIONS":
             sent["tus-resumable"] = "Tus-Resumable", TUS_VERSION
         for name, value in headers.items():
@@ -203,9 +192,9 @@ class Transport:
         try:
             with watching(watch):
                 found: Mapping[str, str]
-                direct = None if route is None or route.proxied else self._direct(url)
-                if route is not None and direct is not None:
-                    reply = self._exchange(route, *direct, method, url, sent, body, connect_seconds, idle_seconds)
+                way = None if route is None or route.proxied else direct_way(session, url, sent)
+                if route is not None and way is not None:
+                    reply = self._exchange(route, way, method, url, sent, body, connect_seconds, idle_seconds)
                     status, found, text = reply.status, reply.headers, _text(reply.text)
                 else:
                     options = {} if route is None else {**self._options, "proxies": route.proxies}
@@ -224,46 +213,28 @@ class Transport:
                     )
                     status, found, text = response.status_code, response.headers, _read(response)
         except (requests.RequestException, HTTPError, http.client.HTTPException, OSError) as error:
-            raise _network_failure(method, url, error) from _innermost(error)
+            raise network_failure(method, url, error) from innermost(error)
         return Answer(method, url, status, found, text, body.sent if body is not None else 0)
-
-    def _direct(self, url: str) -> tuple[UploadAdapter, str] | None:
-        """Adapter and request target, when our own session would do no more than send: nobody gave it cookies, hooks,
-        another adapter or anything else that requests has to apply."""
-        session = self._own_session
-        plain = _PLAIN_URL.fullmatch(url)
-        if plain is None or session.auth or session.params or session.proxies or session.cert or session.cookies:
-            return None
-        adapter = session.get_adapter(url)
-        if type(adapter) is not UploadAdapter or any(session.hooks.values()):
-            return None
-        return adapter, plain[1] or "/"
 
     def _exchange(
         self,
         route: _Route,
-        adapter: UploadAdapter,
-        target: str,
+        way: DirectWay,
         method: str,
         url: str,
-        sent: dict[str, tuple[str, str]],
+        sent: Fields,
         body: Body | None,
         connect_seconds: float | None,
         idle_seconds: float | None,
     ) -> Reply:
         """The same request as requests would make of our own session, at a fraction of its cost."""
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {route.host}"]
-        for name, value in self._own_session.headers.items():
-            if name.lower() not in sent and value is not None:
-                lines.append(f"{name}: {_header_value(name, value)}")
-        lines += [f"{name}: {value}" for name, value in sent.values()]
-        lines.append(f"Content-Length: {0 if body is None else len(body)}\r\n\r\n")
-        head = "\r\n".join(lines).encode("latin-1")
-        pool = adapter.pool_for(url, route.origin, self._options["verify"], self._options["cert"])
+        session = self._own_session
+        head = request_head(method, way.target, route.host, session.headers, sent, body)
+        pool = way.adapter.pool_for(url, route.origin, self._options["verify"], self._options["cert"])
         reply = _ask(lambda: exchange(pool, method, head, body, connect_seconds, idle_seconds), method)
         if reply.cookies is not None:
             asked = requests.Request(method, url).prepare()
-            extract_cookies_to_jar(self._own_session.cookies, asked, reply.cookies)  # type: ignore[no-untyped-call]
+            extract_cookies_to_jar(session.cookies, asked, reply.cookies)  # type: ignore[no-untyped-call]
         return reply
 
     def _route_to(self, url: str) -> _Route:
@@ -276,14 +247,12 @@ class Transport:
             given = self._options["proxies"]
             proxies = dict(given) if given is not None else dict(get_environ_proxies(url))
             netrc = get_netrc_auth(url)
-            scheme, name, port = key
-            host = f"[{name}]" if ":" in name else name
             route = _Route(
                 origin=key,
-                host=host if (scheme, port) in _DEFAULT_PORTS else f"{host}:{port}",
+                host=host_header(key),
                 proxies=proxies,
                 proxied=select_proxy(url, proxies) is not None,
-                authorization=_basic(*netrc) if netrc else None,
+                authorization=basic(*netrc) if netrc else None,
             )
             self._routes[key] = route
             return route
@@ -305,25 +274,8 @@ def _ask(ask: Callable[[], T], method: str) -> T:
             return ask()
         except (requests.ConnectionError, StaleConnection) as error:
             # A dead connection leaves the pool, a fresh one is never stale: this ends.
-            if method not in _IDEMPOTENT or not isinstance(_innermost(error), StaleConnection):
+            if method not in _IDEMPOTENT or not isinstance(innermost(error), StaleConnection):
                 raise
-
-
-def _basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-
-
-def _header_value(name: str, value: str | bytes) -> str:
-    """`value` as it can be sent. What is wrong is said without the value: it may be a credential."""
-    if not _HEADER_NAME.fullmatch(name):
-        raise TUSUploadError(f"{printable(name)!r} is no name of a header; it may have letters, digits and hyphens")
-    text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
-    text = text.strip()  # a token file ends with a newline
-    if _BREAKS.search(text):
-        raise TUSUploadError(f"the value of header {name!r} contains a line break; check where it comes from")
-    if not text.isascii() and max(text) > "\xff":
-        raise TUSUploadError(f"the value of header {name!r} has characters that HTTP can't carry")
-    return text
 
 
 def _read(response: requests.Response) -> str:
@@ -345,34 +297,3 @@ def _read(response: requests.Response) -> str:
 
 def _text(raw: bytes) -> str:
     return printable(raw.decode("utf-8", "replace")).strip() if raw else ""
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """The root of a chain of wrapped errors. The wrappers' texts hold the URL, which is a secret."""
-    while True:
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((part for part in reversed(error.args) if isinstance(part, BaseException)), None)
-        if inner is None and isinstance(error, HTTPError):
-            inner = error.__cause__
-        if inner is None:
-            return error
-        error = inner
-
-
-def _network_failure(method: str, url: str, error: BaseException) -> UploadInterrupted:
-    root = _innermost(error)
-    where = f"{method} {redact(url)}"
-    if isinstance(root, ssl.SSLCertVerificationError | ssl.CertificateError):
-        return UntrustedServer(
-            f"{where}: the server's certificate does not hold ({root.verify_message}). Mend it, or give the CA "
-            "it was signed by as `verify`.",
-            url=url,
-        )
-    if isinstance(root, ssl.SSLError | SSLError):
-        detail = printable(str(getattr(root, "reason", None) or root))
-        return UploadInterrupted(f"{where}: TLS failed ({detail}). Does the server speak https at this port?", url=url)
-    if isinstance(root, http.client.HTTPException) and not isinstance(root, ConnectionError):
-        return UploadInterrupted(f"{where}: the answer is not HTTP ({type(root).__name__})", url=url)
-    detail = printable(root.strerror or str(root)) if isinstance(root, OSError) else type(root).__name__
-    return UploadInterrupted(f"{where}: no answer ({detail or type(root).__name__}); it can be resumed", url=url)
