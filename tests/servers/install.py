@@ -37,9 +37,9 @@ def install_tusd() -> Path:
 
     def build(folder: Path) -> None:
         command = ["go", "build", "-mod=readonly", "-buildvcs=false", "-o", str(folder / "tusd"), TUSD]
-        _run(command, HERE / "tusd", {"CGO_ENABLED": "0"})
+        run(command, HERE / "tusd", {"CGO_ENABLED": "0"})
 
-    return _made(_tusd_folder(), build) / "tusd"
+    return made(_tusd_folder(), build) / "tusd"
 
 
 def install_node_server() -> Path:
@@ -48,26 +48,26 @@ def install_node_server() -> Path:
     def install(folder: Path) -> None:
         for name in ("package.json", "server.mjs"):
             shutil.copy(HERE / "node" / name, folder)
-        _run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"], folder, {})
+        run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund"], folder, {})
 
-    return _made(_node_folder(), install) / "server.mjs"
+    return made(_node_folder(), install) / "server.mjs"
 
 
-def _cache() -> Path:
+def cache() -> Path:
     given = os.environ.get("TUSD_TEST_CACHE")
     return Path(given).absolute() if given else HERE.parents[1] / ".ci" / "cache"
 
 
 def _tusd_folder() -> Path:
-    return _cache() / f"tusd-{_digest('tusd/go.mod', 'tusd/go.sum')}"
+    return cache() / f"tusd-{digest(HERE / 'tusd/go.mod', HERE / 'tusd/go.sum')}"
 
 
 def _node_folder() -> Path:
-    return _cache() / f"node-{_digest('node/package.json', 'node/server.mjs')}"
+    return cache() / f"node-{digest(HERE / 'node/package.json', HERE / 'node/server.mjs')}"
 
 
-def _digest(*names: str) -> str:
-    return hashlib.sha256(b"".join((HERE / name).read_bytes() for name in names)).hexdigest()[:12]
+def digest(*files: Path) -> str:
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
 
 
 def _present(path: Path, what: str, needs: str) -> Path:
@@ -78,7 +78,7 @@ def _present(path: Path, what: str, needs: str) -> Path:
     return path
 
 
-def _made(folder: Path, make: Callable[[Path], None]) -> Path:
+def made(folder: Path, make: Callable[[Path], None]) -> Path:
     """`folder` as `make` fills it: all of it or nothing, also when two runs do so at once."""
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def _made(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def _run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> None:
     if not shutil.which(command[0]):
         raise NotInstalled(f"{command[0]} is not installed")
     subprocess.run(command, cwd=folder, env={**os.environ, **environment}, check=True)

@@ -4,6 +4,7 @@ An origin is scheme, host and port (RFC 6454). From http to https on the same ho
 was sent in the clear before is not given away by being sent sealed.
 """
 
+import functools
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from .errors import InvalidURL, ProtocolViolation, redact
@@ -24,6 +25,7 @@ def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
     return urlunsplit(parts._replace(netloc=host_part, fragment="")), credentials
 
 
+@functools.lru_cache(maxsize=256)
 def origin(url: str) -> tuple[str, str, int]:
     """Scheme, host and port of `url`; `InvalidURL` when it has none."""
     parts = _split(url)
@@ -77,8 +79,7 @@ def resolve(location: str, request_url: str, endpoint: str, *, allow_other_origi
 
 def _mend_scheme(url: SplitResult, request: SplitResult, endpoint: SplitResult) -> str:
     for secure in (request, endpoint):
-        same_host = url.hostname == secure.hostname
-        if secure.scheme == "https" and url.scheme == "http" and same_host:
+        if secure.scheme == "https" and url.scheme == "http" and url.hostname == secure.hostname:
             if url.port in (None, 80, secure.port):
                 return urlunsplit(url._replace(scheme="https", netloc=secure.netloc.rpartition("@")[2]))
             break

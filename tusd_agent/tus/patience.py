@@ -11,16 +11,17 @@ to hand such an object down to the socket.
 import copy
 import errno
 import os
+import select
 import socket
 import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
-from urllib3.util.wait import wait_for_write
+from urllib3.util.wait import wait_for_read, wait_for_write
 
 from .errors import DeadlineExceeded, UploadCancelled
 
@@ -85,15 +86,23 @@ class Watch:
 _running = threading.local()
 
 
-@contextmanager
-def watching(watch: Watch) -> Iterator[None]:
+class watching:  # noqa: N801  # used as a statement's word, as contextlib.suppress is
     """Within, sockets of this thread obey `watch`."""
-    before = getattr(_running, "watch", None)
-    _running.watch = watch
-    try:
-        yield
-    finally:
-        _running.watch = before
+
+    __slots__ = ("_before", "_watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._before: Watch | None = None
+
+    def __enter__(self) -> None:
+        self._before = getattr(_running, "watch", None)
+        _running.watch = self._watch
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _running.watch = self._before
 
 
 def _check_watch() -> None:
@@ -111,7 +120,7 @@ class _Patience:
 
     def wait(self, sock: socket.socket, call: Callable[..., T], *arguments: Any) -> T:
         """`call(*arguments)`, again after every slice without an answer, until `idle_seconds` passed unmoved."""
-        moved_at = time.monotonic()
+        moved_at = None
         queued = -1
         while True:
             try:
@@ -120,6 +129,8 @@ class _Patience:
                 # With an errno it is the kernel's verdict (TCP_USER_TIMEOUT), not the end of our slice.
                 if error.errno is not None or self.idle_seconds == 0:
                     raise
+            if moved_at is None:  # what does not block should not have to ask the clock
+                moved_at = time.monotonic() - _slice(self.idle_seconds)
             _check_watch()
             if self.while_blocked is not None:
                 self.while_blocked()
@@ -156,6 +167,7 @@ class PatientSocket(socket.socket):
     """A TCP socket whose timeout means idle time and which obeys the thread's `Watch` while it is blocked."""
 
     _patience: _Patience | None = None
+    _poll: "select.poll | None" = None
 
     @property
     def patience(self) -> _Patience:
@@ -178,9 +190,18 @@ class PatientSocket(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         with memoryview(data) as view, view.cast("B") as left:
-            sent = 0
+            sent = self.send(left, flags)
             while sent < left.nbytes:
                 sent += self.send(left[sent:], flags)
+
+    def readable(self) -> bool:
+        """Whether there is something to read, the end included, without waiting."""
+        if self._poll is None:
+            if not hasattr(select, "poll"):
+                return wait_for_read(self, 0)
+            self._poll = select.poll()
+            self._poll.register(self, select.POLLIN)
+        return bool(self._poll.poll(0))
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         return self.patience.wait(self, super().recv, size, flags)

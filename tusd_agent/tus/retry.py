@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
-import tenacity
-
 from .errors import (
     AuthRequired,
     NotATusServer,
@@ -180,9 +178,22 @@ class RetryBudget:
 
     def run(self, step: Callable[[], T]) -> T:
         """`step()`, repeated after `UploadInterrupted`; raises its last error, or what stops the pause between."""
+        try:
+            return self._attempt(step)
+        except UploadInterrupted as error:
+            if not self._may_retry(error):
+                raise
+            pause = self._pause_seconds(error)
+        self._watch.pause(pause)
+        return self._run_again(step)
+
+    def _run_again(self, step: Callable[[], T]) -> T:
+        # What goes well at once, as most uploads do, needs none of this: importing it takes longer than a small upload.
+        import tenacity
+
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._may_retry),
-            wait=self._pause_seconds,
+            wait=lambda state: self._pause_seconds(state.outcome.exception() if state.outcome else None),
             sleep=self._watch.pause,
             reraise=True,
         )
@@ -199,10 +210,9 @@ class RetryBudget:
             return False
         return self._fruitless <= self._max_retries
 
-    def _pause_seconds(self, state: tenacity.RetryCallState) -> float:
+    def _pause_seconds(self, error: BaseException | None) -> float:
         """At least `min_delay_seconds`: a server needs that long to notice a cut and to release its lock."""
         doubled = self._delay_seconds * 2.0 ** min(max(self._fruitless - 1, 0), 30)
         pause = self._jitter(0.0, min(doubled, self._max_delay_seconds))
-        error = state.outcome.exception() if state.outcome is not None else None
         asked = error.retry_after_seconds if isinstance(error, TUSUploadError) else None
         return max(pause, self._min_delay_seconds, asked or 0.0)

@@ -12,8 +12,8 @@ import http.client
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from types import TracebackType
+from typing import Any, cast
 
 import requests.adapters
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
@@ -21,7 +21,6 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from urllib3.util.timeout import Timeout
-from urllib3.util.wait import wait_for_read
 
 from .errors import SourceChanged
 from .patience import PatientSocket, PatientTLSSocket, Watch, connect
@@ -46,15 +45,24 @@ class CallerFailed(Exception):
         self.cause = cause
 
 
-@contextmanager
-def caller_speaks() -> Iterator[None]:
-    """Around calls into the caller's code: what it raises becomes `CallerFailed`."""
-    try:
-        yield
-    except CallerFailed:
-        raise
-    except Exception as error:
-        raise CallerFailed(error) from error
+class _CallerSpeaks:
+    __slots__ = ()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CallerFailed):
+            raise CallerFailed(error) from error
+
+
+_CALLER_SPEAKS = _CallerSpeaks()
+
+
+def caller_speaks() -> _CallerSpeaks:
+    """Around calls into the caller's code: what it raises becomes `CallerFailed`. Twice a block: one without state."""
+    return _CALLER_SPEAKS
 
 
 class Body:
@@ -118,7 +126,7 @@ class StaleConnection(ConnectionResetError):
     """A connection kept from earlier requests turned out to be closed: the server may not have seen the request."""
 
 
-class _Response(http.client.HTTPResponse):
+class UploadResponse(http.client.HTTPResponse):
     must_close = False
 
     def begin(self) -> None:
@@ -149,10 +157,10 @@ class _UploadConnection:
     port: int
     _dns_host: str
     _cut_short = False
-    _answers = 0
+    answers = 0  # of this connection since it was made
 
     def _new_conn(self) -> socket.socket:
-        self._answers = 0
+        self.answers = 0
         timeout = Timeout.resolve_default_timeout(self.timeout)
         try:
             return connect(self._dns_host, self.port, timeout, getattr(self, "source_address", None))
@@ -163,8 +171,8 @@ class _UploadConnection:
         except OSError as error:
             raise NewConnectionError(self, f"no connection: {error}") from error  # type: ignore[arg-type]
 
-    def response_class(self, sock: Any, debuglevel: int = 0, method: str | None = None) -> _Response:
-        response = _Response(sock, debuglevel, method=method)
+    def response_class(self, sock: Any, debuglevel: int = 0, method: str | None = None) -> UploadResponse:
+        response = UploadResponse(sock, debuglevel, method=method)
         # Part of the body is missing on this connection: no second request may follow.
         response.must_close = self._cut_short
         self._cut_short = False
@@ -174,10 +182,10 @@ class _UploadConnection:
         try:
             response = super().getresponse()  # type: ignore[misc]
         except ConnectionError as error:
-            if self._answers:
+            if self.answers:
                 raise StaleConnection(errno.ECONNRESET, "the kept connection was closed") from error
             raise
-        self._answers += 1
+        self.answers += 1
         return response
 
     def send(self, data: Any) -> None:
@@ -195,7 +203,7 @@ class _UploadConnection:
                 self.sock.patience.while_blocked = None
 
     def _stop_if_answered(self) -> None:
-        if not wait_for_read(self.sock, 0):
+        if not self.sock.readable():
             return
         head = self.sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
         if not head or _final_answer_begun(head):
@@ -224,11 +232,34 @@ class UploadHTTPSConnection(_UploadConnection, HTTPSConnection):  # type: ignore
             self.ssl_context = None
 
 
-class _HTTPPool(HTTPConnectionPool):
+class UploadPool:
+    """What both kinds of pool share: their connections without their way of asking."""
+
+    def take(self, connect_seconds: float | None) -> Any:
+        """A connection of the pool, or a new one, connected. Raises OSError and urllib3's errors."""
+        connection = self._get_conn()  # type: ignore[attr-defined]  # of urllib3's class, for its subclasses
+        try:
+            if connection.sock is None:
+                connection.timeout = connect_seconds
+                self._validate_conn(connection)  # type: ignore[attr-defined]  # the same; connects beneath TLS
+                if connection.sock is None:
+                    connection.connect()
+        except BaseException:
+            connection.close()
+            self.give_back(None)
+            raise
+        return connection
+
+    def give_back(self, connection: Any) -> None:
+        """What `take` gave, or None for one that was closed."""
+        self._put_conn(connection)  # type: ignore[attr-defined]  # of urllib3's class, for its subclasses
+
+
+class _HTTPPool(UploadPool, HTTPConnectionPool):
     ConnectionCls = UploadHTTPConnection
 
 
-class _HTTPSPool(HTTPSConnectionPool):
+class _HTTPSPool(UploadPool, HTTPSConnectionPool):
     ConnectionCls = UploadHTTPSConnection
 
 
@@ -240,10 +271,31 @@ class UploadAdapter(requests.adapters.HTTPAdapter):
 
     def __init__(self, connections: int = 32) -> None:
         super().__init__(pool_connections=8, pool_maxsize=connections, max_retries=0)
+        # Found once: requests derives the key of a pool anew for each request.
+        self._direct: dict[tuple[object, ...], UploadPool] = {}
 
     def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
         super().init_poolmanager(*arguments, **options)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def pool_for(
+        self,
+        url: str,
+        origin: tuple[str, str, int],
+        verify: bool | str,
+        cert: str | tuple[str, str] | None,
+    ) -> UploadPool:
+        """The pool for direct connections to `origin`, that of `url`; OSError when a file of `verify` is missing."""
+        key = (origin, verify, cert)
+        if key not in self._direct:
+            pool = self.get_connection_with_tls_context(requests.Request("GET", url).prepare(), verify, cert=cert)
+            self.cert_verify(pool, url, verify, cert)  # type: ignore[no-untyped-call]
+            self._direct[key] = cast(UploadPool, pool)
+        return self._direct[key]
+
+    def close(self) -> None:
+        self._direct.clear()
+        super().close()
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
         found = super().proxy_manager_for(proxy, **options)

@@ -1,0 +1,1 @@
+"""What the client library costs, beside others: ``python -m tests.benchmarks.library``."""
