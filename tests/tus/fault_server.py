@@ -4,6 +4,7 @@ Without a fault it is a plain, correct tus 1.0 server in memory. `fail(method, F
 coming request of that method.
 """
 
+import select
 import socket
 import ssl
 import struct
@@ -183,7 +184,22 @@ class FaultServer(RightServer):
         if fault.reset:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sock.close()
+        elif wanted < request.length and not fault.drop and not fault.linger:
+            _wait_for_end(sock)
         return not (fault.drop or fault.reset or fault.linger or wanted < request.length)
+
+
+def _wait_for_end(sock: socket.socket) -> None:
+    """Says that nothing more comes, and waits until the client has seen it and closes.
+
+    Closing with a part of the body unread would send a reset at once, which may take the answer away with it.
+    """
+    if isinstance(sock, ssl.SSLSocket):
+        return
+    sock.shutdown(socket.SHUT_WR)
+    waiting = select.poll()
+    waiting.register(sock, select.POLLRDHUP)
+    waiting.poll(5000)
 
 
 def _shut(sock: socket.socket) -> None:
