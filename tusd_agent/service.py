@@ -142,18 +142,20 @@ class Service:
         clean = self._database.open()
         recovered = self._claims.recover()
         if not clean:
-            log.warning("the last run did not end cleanly; the database is intact, %d jobs go on", recovered)
+            log.warning(
+                "the last run did not end cleanly; the database is intact, %s put back", _plural(recovered, "job")
+            )
         folders = {str(watch.path) for watch in self._settings.watch}
         held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
         if held:
-            log.warning("%d jobs are held: their folder or endpoint is no longer in the configuration", held)
+            log.warning("%s held: the folder or endpoint is no longer in the configuration", _plural(held, "job"))
 
     def stop(self) -> None:
         """STOPPING=1, watch and intake, workers, control, store, lock: what gives work stops before what takes it.
 
         A body in the middle stops within a second, and what the server has of it is kept. Can be repeated.
         """
-        self._state = "stopping"
+        ran, self._state = self._state == "ok", "stopping"
         self._notifier.stopping()
         self._intake.stop()
         if not self._pool.stop(STOP_SECONDS):
@@ -161,16 +163,18 @@ class Service:
         self._control.stop()
         self._database.close()
         self._lock.release()
-        log.info("tusd-agent stopped")
+        if ran:
+            log.info("tusd-agent stopped")
 
     def status(self) -> Status:
         """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
         now = self._clock()
         counts = self._reader.counts()
-        endpoints = [_endpoint(state) for state in self._pool.endpoint_states()]
+        busy = {count.endpoint for count in counts if count.state in WAITING | WORKING}
+        endpoints = [_endpoint(state, state.name in busy) for state in self._pool.endpoint_states()]
         by_path = {str(watch.path): watch for watch in self._settings.watch}
         folders = [_folder(state, by_path[state.path], counts) for state in self._intake.folder_states()]
-        reasons = self._reasons(endpoints)
+        reasons = self._reasons(endpoints, counts)
         return Status(
             state=self._shown_state(reasons),
             reasons=reasons,
@@ -197,8 +201,15 @@ class Service:
             return "degraded"
         return "ok" if self._intake.looked_at else "starting"
 
-    def _reasons(self, endpoints: list[Endpoint]) -> list[str]:
+    def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
         reasons = self._intake.problems()
+        # A job is delivered and not disposing only when its disposal has been put off.
+        put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
+        if put_off:
+            reasons.append(
+                f"{_plural(put_off, 'file')} arrived, but could not be deleted or moved yet: "
+                "tusd-agent jobs --state delivered says why"
+            )
         reasons += [f"endpoint {each['name']}: {each['reason']}" for each in endpoints if each["reason"]]
         if self._pool.problem:
             reasons.append(self._pool.problem)
@@ -213,7 +224,8 @@ class Service:
         working = sum(count.jobs for count in counts if count.state in WORKING)
         failed = sum(count.jobs for count in counts if count.state is State.FAILED)
         folders = len(self._settings.watch)
-        return f"{folders} folders watched, {waiting} jobs waiting, {working} in flight, {failed} failed"
+        watched = _plural(folders, "folder")
+        return f"{watched} watched, {_plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
 
     def _wake(self) -> None:
         self._pool.wake()
@@ -306,12 +318,17 @@ def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Fo
     )
 
 
-def _endpoint(state: EndpointState) -> Endpoint:
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _endpoint(state: EndpointState, is_busy: bool) -> Endpoint:
+    """The endpoint for `status`; one that has nothing to do has no trouble, whatever its last answer was."""
     return Endpoint(
         name=state.name,
         url=state.url,
         breaker=str(state.breaker),
-        reason=state.reason,
+        reason=state.reason if is_busy else None,
         next_probe_at=state.next_probe_at,
         in_flight=state.in_flight,
         answered_at=state.answered_at,

@@ -27,11 +27,11 @@ def outgoing(tmp_path: Path) -> Path:
 
 
 class WebSite(http.server.BaseHTTPRequestHandler):
-    """An ordinary web server: a page for GET, 404 or 501 for the rest."""
+    """An ordinary web server: a page for each POST, with the server's `answer_status`."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.send_error(404, "Not Found")
+        self.send_error(getattr(self.server, "answer_status", 404), "No Such Thing")
 
     def do_OPTIONS(self) -> None:
         self.send_response(200)
@@ -70,9 +70,11 @@ def test_an_endpoint_nobody_listens_at_is_said_and_waited_for(
     agent.wait_until(lambda s: s["state"] == "ok", 10, "all is well again")
 
 
+@pytest.mark.parametrize("status_code", [404, 501, 400])
 def test_an_endpoint_that_is_no_tus_server_is_named_and_no_file_fails(
-    web_site: http.server.ThreadingHTTPServer, agent_factory: Callable[..., Agent], outgoing: Path
+    web_site: http.server.ThreadingHTTPServer, agent_factory: Callable[..., Agent], outgoing: Path, status_code: int
 ) -> None:
+    web_site.answer_status = status_code  # type: ignore[attr-defined] # read by our own handler
     agent = agent_factory(
         f"http://127.0.0.1:{web_site.server_port}/files/", [{"path": outgoing, "settle_seconds": 0.2}]
     )
@@ -80,8 +82,11 @@ def test_an_endpoint_that_is_no_tus_server_is_named_and_no_file_fails(
     agent.start()
     status = agent.wait_until(lambda s: s["endpoints"][0]["breaker"] == "open", 60, "the breaker is open")
     assert "tus" in status["endpoints"][0]["reason"]
-    assert "404" in status["endpoints"][0]["reason"]
+    assert str(status_code) in status["endpoints"][0]["reason"]
     agent.wait_until(lambda s: s["jobs"]["pending"] == 1 and s["jobs"]["failed"] == 0, 10)
+    (outgoing / "file.dat").unlink()
+    agent.wait_until(lambda s: s["jobs"]["vanished"] == 1, 60, "the file is noticed to be gone")
+    assert agent.status()["state"] == "ok", "an endpoint with nothing to do has no trouble"
 
 
 def test_a_folder_that_comes_later_goes_and_comes_again(
@@ -120,6 +125,23 @@ def test_an_unreadable_file_waits_says_why_and_goes_once_it_can_be_read(
     path.chmod(0o644)
     agent.wait_until(done(1), 40)
     assert_arrived_once(embedded_server, {"secret.dat": expected})
+
+
+def test_files_that_cant_be_deleted_are_said(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
+) -> None:
+    write(outgoing / "file.dat", 100)
+    outgoing.chmod(0o555)
+    folder = {"path": outgoing, "settle_seconds": 0.2, "after_upload": "delete"}
+    agent = agent_factory(embedded_server.url, [folder], unprivileged=True)
+    agent.start()
+    status = agent.wait_until(lambda s: s["state"] == "degraded", 30, "the agent says that something is wrong")
+    assert "could not be deleted" in status["reasons"][0]
+    (job,) = agent.jobs(state="delivered")
+    assert "right to write to its folder" in job["last_error"]
+    outgoing.chmod(0o755)
+    agent.wait_until(done(1), 60)
+    assert list(outgoing.iterdir()) == []
 
 
 def test_a_second_agent_says_who_holds_the_state_folder(

@@ -89,7 +89,7 @@ ROWS = [
     Row("nothing kept, again and again", patch(*[Fault(keep=0)] * 9), "POST PATCH HEAD PATCH", SIZE,
         error=UploadInterrupted, text="kept none", client={"max_retries": 1}),
     Row("307 of a creation", post(Fault(status=307, headers={"Location": "/other/"})), "POST POST PATCH", uploads=2),
-    Row("307 of a PATCH", patch(Fault(status=307, read=0, headers={"Location": "/files/upload-0"})),
+    Row("307 of a PATCH", patch(Fault(status=307, headers={"Location": "/files/upload-0"})),
         "POST PATCH PATCH", SIZE),
     # lies
     Row("offset too high, HEAD knows better", patch(Fault(keep=KEEP, headers={"Upload-Offset": "999999999"})),

@@ -61,7 +61,7 @@ def fail(message: str, hint: str, exit_code: int) -> NoReturn:
 
 def on_terminal() -> bool:
     """Whether a person looks at stdout."""
-    return sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    return sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def in_colour() -> bool:

@@ -15,7 +15,8 @@ from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, fail, socket_o
 
 log = logging.getLogger("tusd_agent")
 
-_STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP: the terminal was closed."""
 
 
 @click.command("run")
@@ -53,7 +54,7 @@ def run_command(config: Path | None, socket: Path | None) -> None:
 
 
 def stop_on_signals(stop: threading.Event) -> None:
-    """SIGTERM and SIGINT set `stop`; the second of them ends the process: the next start repairs what that leaves."""
+    """SIGTERM, SIGINT and SIGHUP set `stop`; the second of them ends the process: the next start repairs that."""
 
     # A handler must not set an event itself: it may have interrupted the very wait() that holds the event's lock. A
     # SimpleQueue may be used from anywhere.

@@ -107,7 +107,9 @@ def _breaker_words(endpoint: Endpoint, now: float) -> str:
         probe_at = endpoint["next_probe_at"]
         tries = "" if probe_at is None else ", tried again " + (distance(probe_at, now) if probe_at > now else "now")
         return f"its jobs wait{why}{tries}"
-    return "comes back, few at a time" if endpoint["breaker"] == "returning" else "accepts"
+    if endpoint["breaker"] == "returning":
+        return "comes back, few at a time"
+    return "accepts, but the last try failed" if endpoint["reason"] else "accepts"
 
 
 def _uploads(in_flight: Sequence[InFlight]) -> list[str]:

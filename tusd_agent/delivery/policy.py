@@ -5,6 +5,7 @@ import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..jobs.model import shown
 from ..jobs.states import FINISHED_WITH_SERVER_ERROR
 from ..tus import errors
 
@@ -84,20 +85,21 @@ def judge(error: BaseException, attempts: int, rng: random.Random) -> Judgement:
             return Judgement(Decision.DEFER, Blame.NOBODY, words, "protocol", wait)
         case OSError():
             local = backoff_seconds(attempts, rng, LONGEST_LOCAL_BACKOFF_SECONDS)
-            return Judgement(Decision.DEFER, Blame.NOBODY, _local_words(error), "file", local)
+            return Judgement(Decision.DEFER, Blame.NOBODY, local_words(error, "read it"), "file", local)
         case _:
             return Judgement(Decision.DEFER, Blame.NOBODY, f"internal error: {words}", "internal", wait)
 
 
-def _local_words(error: OSError) -> str:
+def local_words(error: OSError, wanted: str) -> str:
+    """What the system says of a file here, and what to do; `wanted` is what the agent has no right to."""
     hints = {
-        errno.EACCES: "give the agent's user the right to read it",
-        errno.EPERM: "give the agent's user the right to do so",
+        errno.EACCES: f"give the agent's user the right to {wanted}",
+        errno.EPERM: f"give the agent's user the right to {wanted}",
         errno.ENOSPC: "make room on that file system",
         errno.EROFS: "that file system is read-only",
         errno.EIO: "look at that disk",
     }
     hint = hints.get(error.errno or 0)
     what = error.strerror or str(error)
-    where = f" {error.filename!r}" if error.filename else ""
+    where = f" ({shown(error.filename)})" if isinstance(error.filename, bytes | str) else ""
     return f"{what}{where}" + (f": {hint}" if hint else "")

@@ -1,5 +1,6 @@
 """One claim's upload: from the open file to the server's word that it has everything."""
 
+import logging
 import mimetypes
 import os
 import sqlite3
@@ -11,13 +12,15 @@ from datetime import UTC, datetime
 
 from .. import beneath
 from ..jobs.claims import Claims
-from ..jobs.model import Found, Job, Sent
+from ..jobs.model import Found, Job, Sent, shown
 from ..jobs.moves import StaleClaim
 from ..tus.errors import SourceChanged, TUSUploadError
 from .flight import Flight
 from .ratelimit import TokenBucket
 from .rules import EndpointRules, FolderRules, MetadataValue
 from .source import JobSource
+
+log = logging.getLogger("tusd_agent.delivery")
 
 PROGRESS_SECONDS = 1.0
 """How often the offset is noted in the row: a hint, so that more often would be wasted."""
@@ -122,6 +125,9 @@ class Uploader:
 
         def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
             nonlocal noted_at
+            if flight.began_at_bytes is None and 0 < acknowledged_bytes < job.size_bytes:
+                path = shown(job.place.path)
+                log.info("job %d (%s): goes on at %d of %d bytes", job.id, path, acknowledged_bytes, job.size_bytes)
             flight.acknowledged(acknowledged_bytes)
             flight.at(sent_bytes)
             now = self._monotonic()

@@ -16,7 +16,7 @@ from ..jobs.states import State
 from ..tus.errors import TUSUploadError, UploadCancelled
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
-from .policy import Blame, Decision, Judgement, backoff_seconds, judge
+from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
 from .ratelimit import Stoppable, TokenBucket
 from .rules import EndpointRules, FolderRules
 from .uploader import FileChanged, FileVanished, Uploader
@@ -121,6 +121,7 @@ class Worker:
         match judgement.decision:
             case Decision.INTERRUPT:
                 self._claims.interrupt(job)
+                log.info("job %d (%s): put back, the next start goes on with it", job.id, shown(job.place.path))
             case Decision.FAIL:
                 self._claims.fail(job, judgement.words, now, judgement.reason)
                 log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), judgement.words)
@@ -152,7 +153,8 @@ class Worker:
             return
         except (NotProven, NotAtRest, TUSUploadError, OSError) as error:
             wait = backoff_seconds(job.attempts, self._rng, LONGEST_DISPOSAL_BACKOFF_SECONDS)
-            words = f"it has arrived, but can't be disposed of: {error}"
+            said = local_words(error, "write to its folder") if isinstance(error, OSError) else str(error)
+            words = f"it has arrived, but can't be disposed of: {said}"
             if isinstance(error, TUSUploadError):
                 judgement = judge(error, job.attempts, self._rng)
                 if judgement.blame is not Blame.NOBODY and self._endpoints.blame(endpoint.name, job, judgement):

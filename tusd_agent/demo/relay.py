@@ -40,8 +40,8 @@ class Resumed:
 class Relay:
     """Relays what connects to `port` to ``(HOST, server_port)``, from `start` to `stop`.
 
-    When the body of one PATCH has reached `cut_after_bytes`, every connection is cut, that once: the block the relay
-    has in its hands by then is lost, as a network loses what is on the way. None: no cut.
+    When the body of one PATCH has reached `cut_after_bytes`, its connection is cut, that once: the block the relay has
+    in its hands by then is lost, as a network loses what is on the way. None: no cut.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Relay:
                 _reset(client)
                 continue
             server.settimeout(None)
-            connection = _Connection(client, server, heard=self._heard, broken=self._break, gone=self._gone)
+            connection = _Connection(client, server, heard=self._heard, gone=self._gone)
             with self._lock:  # whoever finds it in the set may count on its threads
                 self._connections.add(connection)
                 connection.start()
@@ -140,12 +140,6 @@ class Relay:
             self._cut = Cut(request.path, request.offset_bytes + request.body_bytes, self._monotonic())
             return True
 
-    def _break(self) -> None:
-        with self._lock:
-            connections = list(self._connections)
-        for each in connections:
-            each.cut()
-
     def _gone(self, connection: "_Connection") -> None:
         with self._lock:
             self._connections.discard(connection)
@@ -160,13 +154,11 @@ class _Connection:
         server: socket.socket,
         *,
         heard: Callable[[Listener, bytes], bool],
-        broken: Callable[[], None],
         gone: Callable[["_Connection"], None],
     ) -> None:
         self._client = client
         self._server = server
         self._heard = heard
-        self._broken = broken
         self._gone = gone
         self._is_cut = threading.Event()
         self._up = threading.Thread(target=self._to_server, name="relay-up", daemon=True)
@@ -204,7 +196,7 @@ class _Connection:
         try:
             while not self._is_cut.is_set() and (data := self._client.recv(BLOCK_BYTES)):
                 if self._heard(listener, data):
-                    self._broken()
+                    self.cut()
                 elif not self._is_cut.is_set():
                     self._server.sendall(data)
             if not self._is_cut.is_set():

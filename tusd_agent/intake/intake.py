@@ -114,7 +114,7 @@ class Intake:
         dead = [
             f"the thread {thread.name} has ended with an error, which is in the log: restart the agent"
             for thread in self._threads
-            if not thread.is_alive()
+            if thread.ident is not None and not thread.is_alive()
         ]
         shared = [self._ledger_problem] if self._ledger_problem else []
         folders = [f"{shown(state.path)}: {state.problem}" for state in self._states if state.problem]

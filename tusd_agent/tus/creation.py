@@ -112,8 +112,11 @@ def post(
 
 
 def _refusal(answer: Answer) -> TUSUploadError:
-    if answer.status in (404, 405, 410) or answer.is_success:
-        what = "a web page" if "html" in answer.headers.get("Content-Type", "") else "no tus answer"
+    is_page = "html" in answer.headers.get("Content-Type", "")
+    # 501 and a page for 400 are what web servers and proxies say to a POST that they know nothing of.
+    unknown_there = not answer.from_tus and (answer.status == 501 or (answer.status == 400 and is_page))
+    if answer.status in (404, 405, 410) or answer.is_success or unknown_there:
+        what = "a web page" if is_page else "no tus answer"
         extent = "" if answer.from_tus else " and without Tus-Resumable"
         return NotATusServer(
             f"Server did not return upload URL: POST {redact(answer.url)} was answered {answer.status} ({what}"
