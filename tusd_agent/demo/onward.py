@@ -1,5 +1,7 @@
 """After the show, on a terminal: the agent goes on watching, and each file somebody drops is told of and compared."""
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -25,7 +27,7 @@ def go_on(stage: Stage, screen: Screen, signals: Signals) -> None:
         "\nThe agent goes on watching. Drop files into\n"
         f"  {printable(str(stage.watched))}\n"
         "and ask it, in another terminal:\n"
-        f"  tusd-agent status --socket {printable(str(stage.socket))}\n"
+        f"  {_command()} status --socket {printable(str(stage.socket))}\n"
         "Ctrl-C ends everything and removes the folder.\n"
     )
     try:
@@ -78,3 +80,9 @@ def _picture(status: Status, watched: Path) -> Picture:
 
 def _line(flight: InFlight, watched: Path) -> Line:
     return flying(flight["path"].removeprefix(f"{watched}/"), flight)
+
+
+def _command() -> str:
+    """How this program was called: its plain name need not be on the PATH."""
+    called = sys.argv[0]
+    return printable(called) if os.path.basename(called) == "tusd-agent" else f"{sys.executable} -m tusd_agent"
