@@ -85,7 +85,7 @@ def session(folder: Path) -> Iterator[TerminalSession]:
 def test_it_goes_on_watching(session: TerminalSession, folder: Path) -> None:
     session.wait_for("Ctrl-C ends everything")
     said = re.search(r"Drop files into\s+(/\S+)\s", session.seen)
-    asked = re.search(r"tusd-agent status --socket (/\S+)\s", session.seen)
+    asked = re.search(r"tusd.agent\s+status --socket\s+(/\S+)\s", session.seen)
     assert said is not None
     assert asked is not None
     assert "2 of 2 files arrived exactly once" in session.seen
