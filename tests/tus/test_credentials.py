@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from tusd_agent.tus import (
     AuthRequired,
@@ -84,6 +85,25 @@ def test_credentials_that_stay_wrong(server: FaultServer) -> None:
         client.send(SOURCE)
     assert caught.value.status == 401
     assert server.methods() == "POST POST"
+
+
+@pytest.mark.parametrize("own_session", [True, False])
+@pytest.mark.parametrize("kept_as", ["auth", "header"])
+def test_a_redirect_to_another_origin_gets_none_of_the_sessions_credentials(
+    server: FaultServer, elsewhere: FaultServer, kept_as: str, own_session: bool
+) -> None:
+    server.fail("POST", Fault(status=307, headers={"Location": elsewhere.endpoint}))
+    with quick(server.endpoint) as client:
+        if not own_session:
+            client.session = requests.Session()
+        if kept_as == "auth":
+            client.session.auth = ("user", "s3cret")
+        else:
+            client.session.headers["Authorization"] = SECRET
+        client.send(SOURCE)
+    assert "authorization" in server.requests[0].headers
+    assert elsewhere.methods() == "POST PATCH"
+    assert not any("authorization" in request.headers for request in elsewhere.requests)
 
 
 def test_redirect_to_another_origin_gets_no_credentials(server: FaultServer, elsewhere: FaultServer) -> None:

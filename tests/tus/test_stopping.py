@@ -4,7 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -80,6 +80,45 @@ def test_cancel_while_connecting() -> None:
         finally:
             for filler in fillers:
                 filler.close()
+
+
+def dribble(listener: socket.socket, over: threading.Event) -> None:
+    """Answers the first request, a byte at a time, without ever coming to an end."""
+    connection, _ = listener.accept()
+    with connection, suppress(OSError):
+        connection.sendall(b"HTTP/1.1 201 Created\r\nX-Long: ")
+        while not over.wait(0.05):
+            connection.sendall(b"x")
+
+
+@pytest.mark.parametrize("stopped_by", ["cancel", "deadline"])
+def test_an_answer_that_never_ends_is_called_off(stopped_by: str) -> None:
+    over = threading.Event()
+    with silent_listener() as listener, quick(f"http://127.0.0.1:{listener.getsockname()[1]}/") as client:
+        dribbling = threading.Thread(target=dribble, args=(listener, over))
+        dribbling.start()
+        begun = time.monotonic()
+        try:
+            if stopped_by == "deadline":
+                with pytest.raises(DeadlineExceeded):
+                    client.create(5, deadline=0.5)
+            else:
+                cancel = threading.Event()
+                threading.Timer(0.5, cancel.set).start()
+                with pytest.raises(UploadCancelled):
+                    client.create(5, cancel=cancel)
+        finally:
+            over.set()
+            dribbling.join(10)
+        assert time.monotonic() - begun < 1.5
+
+
+def test_a_short_patience_with_connecting_is_none_with_the_body(server: FaultServer) -> None:
+    server.fail("PATCH", Fault(read=1000, stall=True))
+    threading.Timer(1.5, server.release.set).start()
+    with quick(server.endpoint, connect_timeout=0.3, max_retries=0) as client:
+        client.send(BIG)
+    assert len(server.only().data) == BIG.size
 
 
 def test_cancel_in_the_tls_handshake() -> None:

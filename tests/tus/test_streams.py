@@ -52,6 +52,21 @@ def test_seekable_through_faults_and_threads(server: FaultServer, client: TUSCli
     assert decode(final.metadata) == {"filetype": "application/octet-stream"}
 
 
+def test_an_open_file_that_is_rewritten_is_never_spliced(
+    server: FaultServer, client: TUSClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(DATA)
+
+    def rewrite(current: int, total: int) -> None:
+        if current >= 200_000 and path.read_bytes() == DATA:
+            path.write_bytes(bytes(len(DATA)))
+
+    with path.open("rb") as stream, pytest.raises(SourceChanged):
+        client.upload(stream, progress_callback=rewrite, chunk_size=100_000)
+    assert len(server.only().data) < len(DATA)
+
+
 def test_resume_with_an_object(server: FaultServer, client: TUSClient) -> None:
     for stream in (io.BytesIO(DATA), Pipe()):
         url = server.add(len(DATA), DATA[:200_000])

@@ -126,7 +126,7 @@ class Uploads:
     def run(self, files: Sequence[str], at_once: int) -> int:
         """The exit code; the outcome of each file is drawn as soon as it is known."""
         signals: list[int] = []
-        failed = 0
+        ended = failed = 0
         with _stopped_by(signals), ThreadPoolExecutor(min(at_once, len(files))) as pool:
             running: set[Future[Outcome]] = {pool.submit(self._upload, index, file) for index, file in enumerate(files)}
             while running:
@@ -138,9 +138,10 @@ class Uploads:
                 for future in done:
                     if not future.cancelled():
                         outcome = future.result()
+                        ended += 1
                         failed += not outcome.ok
                         self._drawing.ended(outcome)
-        self._drawing.summary(len(files), failed)
+        self._drawing.summary(len(files), failed, len(files) - ended)
         return EXIT_INTERRUPTED if signals else EXIT_FAILED if failed else 0
 
     def _upload(self, index: int, file: str) -> Outcome:

@@ -61,9 +61,9 @@ class Bars(Plain):
                 self._advance(outcome.index, outcome.size)
             self._console.print(Text(line(outcome)), soft_wrap=True)
 
-    def summary(self, files: int, failed: int) -> None:
+    def summary(self, files: int, failed: int, left: int = 0) -> None:
         self._progress.stop()
-        super().summary(files, failed)
+        super().summary(files, failed, left)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -36,8 +36,8 @@ class Drawing:
     def ended(self, outcome: Outcome) -> None:
         """A file is done with."""
 
-    def summary(self, files: int, failed: int) -> None:
-        """All are."""
+    def summary(self, files: int, failed: int, left: int = 0) -> None:
+        """All are, or nothing more is done: `left` were not begun."""
 
     def __enter__(self) -> Self:
         return self
@@ -78,9 +78,10 @@ class Plain(Drawing):
     def ended(self, outcome: Outcome) -> None:
         say(line(outcome))
 
-    def summary(self, files: int, failed: int) -> None:
-        if files > 1 and failed:
-            say(f"{files - failed} of {plural(files, 'file')} uploaded, {failed} failed")
+    def summary(self, files: int, failed: int, left: int = 0) -> None:
+        if files > 1 and (failed or left):
+            rest = f", {left} not begun" if left else ""
+            say(f"{files - failed - left} of {plural(files, 'file')} uploaded, {failed} failed{rest}")
         elif files > 1:
             say(f"{plural(files, 'file')} uploaded")
 

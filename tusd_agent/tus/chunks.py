@@ -30,7 +30,7 @@ class Chunks:
     def agree(self, discovery: Discovery, endpoint: str) -> None:
         """Settles whether chunks have checksums; raises `UploadRefused` when the server has not the one asked for."""
         if self._checksum is not None and self._algorithm is None:
-            self._algorithm = checksum.choose(self._checksum, discovery.ask(self._watch), endpoint)
+            self._algorithm = checksum.choose(self._checksum, discovery.ask(self._watch, needed=True), endpoint)
 
     def expect(self, size: int) -> None:
         """The server says how long the upload is: a stream must become just as long."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 from . import creation
-from .errors import ProtocolViolation, UploadInterrupted, redact
+from .errors import NotATusServer, ProtocolViolation, UploadGone, UploadInterrupted, redact
 from .locations import origin
 from .metadata import MetadataValue
 from .patience import Watch
@@ -34,15 +34,26 @@ def concatenate(
     """
     headers = {"Upload-Concat": "final;" + " ".join(_named(url, transport.endpoint) for url in urls)}
     patience = None if transport.timeout_seconds is None else _BASE_SECONDS + size / _BYTES_PER_SECOND
-    created = creation.post(
-        transport,
-        headers,
-        metadata,
-        watch=watch,
-        extra=extra,
-        timeout_seconds=patience,
-        allow_other_origin=allow_other_origin,
-    )
+    try:
+        created = creation.post(
+            transport,
+            headers,
+            metadata,
+            watch=watch,
+            extra=extra,
+            timeout_seconds=patience,
+            allow_other_origin=allow_other_origin,
+        )
+    except NotATusServer as error:
+        if error.status not in (404, 410):
+            raise
+        # The endpoint made the parts: what is not found is one of them.
+        raise UploadGone(
+            f"POST {redact(transport.endpoint)} was answered {error.status}: the server has lost a part of the upload; "
+            "upload the file anew",
+            status=error.status,
+            server_text=error.server_text,
+        ) from error
     with suppress(UploadInterrupted):  # 201 was said: the question is not worth a second concatenation
         _check_length(transport, created.url, size, watch, extra)
     return created.url

@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 from .errors import NotATusServer, UploadInterrupted
 from .patience import Watch
+from .retry import failure, is_transient
 from .transport import Transport
 
 TTL_SECONDS = 3600.0
+# What only a cut or busy network kept us from hearing is asked again sooner.
+FAILED_TTL_SECONDS = 30.0
 # A question that is a convenience must not hold an upload up as long as the upload itself may wait.
 OPTIONS_TIMEOUT_SECONDS = 10.0
 
@@ -37,20 +40,28 @@ class Discovery:
         self._lock = threading.Lock()
         self._info: ServerInfo | None = None
         self._asked_at = 0.0
+        self._failed = False
 
     @property
     def remembered(self) -> ServerInfo:
         """What is known without asking."""
         return self._info or ServerInfo()
 
-    def ask(self, watch: Watch) -> ServerInfo:
-        """What the server can do; raises only what `watch` raises."""
+    def ask(self, watch: Watch, needed: bool = False) -> ServerInfo:
+        """What the server can do; raises only what `watch` raises, and when `needed` the `UploadInterrupted`."""
         with self._lock:
-            if self._info is not None and self._clock() - self._asked_at < TTL_SECONDS:
+            ttl = FAILED_TTL_SECONDS if self._failed else TTL_SECONDS
+            if self._info is not None and self._clock() - self._asked_at < ttl and not (needed and self._failed):
                 return self._info
-        info = self._ask(watch)
+        failed = False
+        try:
+            info = self._ask(watch)
+        except UploadInterrupted:
+            if needed:
+                raise
+            info, failed = ServerInfo(), True
         with self._lock:
-            self._info, self._asked_at = info, self._clock()
+            self._info, self._asked_at, self._failed = info, self._clock(), failed
         return info
 
     def _ask(self, watch: Watch) -> ServerInfo:
@@ -60,8 +71,10 @@ class Discovery:
             answer = self._transport.request(
                 "OPTIONS", self._transport.endpoint, {}, watch=watch, timeout_seconds=limit
             )
-        except (UploadInterrupted, NotATusServer):
+        except NotATusServer:
             return ServerInfo()
+        if not answer.is_success and is_transient(answer.status, answer.text):
+            raise failure(answer, known_upload=False)
         if not answer.is_success or "Tus-Version" not in answer.headers:
             return ServerInfo()
         return parse(answer.headers)

@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -117,6 +118,14 @@ class _Patience:
     def __init__(self, idle_seconds: float | None) -> None:
         self.idle_seconds = idle_seconds
         self.while_blocked: Callable[[], None] | None = None
+        self.reading = False
+
+    def receive(self, sock: socket.socket, call: Callable[..., T], *arguments: Any) -> T:
+        """`wait`, for reading: whoever answers in drops never blocks for a whole slice, and can be called off too."""
+        if self.reading:
+            _check_watch()
+        self.reading = True
+        return self.wait(sock, call, *arguments)
 
     def wait(self, sock: socket.socket, call: Callable[..., T], *arguments: Any) -> T:
         """`call(*arguments)`, again after every slice without an answer, until `idle_seconds` passed unmoved."""
@@ -177,6 +186,7 @@ class PatientSocket(socket.socket):
 
     def settimeout(self, value: float | None) -> None:
         self.patience.idle_seconds = value
+        _give_up_after(self, value)
         super().settimeout(_slice(value))
 
     def gettimeout(self) -> float | None:
@@ -186,12 +196,14 @@ class PatientSocket(socket.socket):
         self.settimeout(None if flag else 0.0)
 
     def send(self, data: Any, flags: int = 0) -> int:
+        self.patience.reading = False
         return self.patience.wait(self, super().send, data, flags)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         with memoryview(data) as view, view.cast("B") as left:
             sent = self.send(left, flags)
             while sent < left.nbytes:
+                _check_watch()
                 sent += self.send(left[sent:], flags)
 
     def readable(self) -> bool:
@@ -204,10 +216,10 @@ class PatientSocket(socket.socket):
         return bool(self._poll.poll(0))
 
     def recv(self, size: int, flags: int = 0) -> bytes:
-        return self.patience.wait(self, super().recv, size, flags)
+        return self.patience.receive(self, super().recv, size, flags)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        return self.patience.wait(self, super().recv_into, buffer, nbytes, flags)
+        return self.patience.receive(self, super().recv_into, buffer, nbytes, flags)
 
 
 class PatientTLSSocket(ssl.SSLSocket):
@@ -223,6 +235,7 @@ class PatientTLSSocket(ssl.SSLSocket):
 
     def settimeout(self, value: float | None) -> None:
         self.patience.idle_seconds = value
+        _give_up_after(self, value)
         super().settimeout(_slice(value))
 
     def gettimeout(self) -> float | None:
@@ -235,13 +248,14 @@ class PatientTLSSocket(ssl.SSLSocket):
         self.patience.wait(self, super().do_handshake, block)
 
     def send(self, data: Any, flags: int = 0) -> int:
+        self.patience.reading = False
         return self.patience.wait(self, super().send, data, flags)
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        return self.patience.wait(self, super().recv, buflen, flags)
+        return self.patience.receive(self, super().recv, buflen, flags)
 
     def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        return self.patience.wait(self, super().recv_into, buffer, nbytes, flags)
+        return self.patience.receive(self, super().recv_into, buffer, nbytes, flags)
 
 
 def connect(
@@ -267,7 +281,7 @@ def connect(
             if source_address is not None:
                 sock.bind(source_address)
             _connect(sock, address, limit)
-            _keep_alive(sock, idle_seconds)
+            _keep_alive(sock)
             sock.settimeout(idle_seconds)
             return sock
         except OSError as error:
@@ -293,8 +307,8 @@ def _connect(sock: PatientSocket, address: Any, limit_seconds: float | None) -> 
         raise OSError(code, os.strerror(code))
 
 
-def _keep_alive(sock: socket.socket, idle_seconds: float | None) -> None:
-    """Notice a peer that is gone without a word: keepalive probes, and unacknowledged data (tcp(7))."""
+def _keep_alive(sock: socket.socket) -> None:
+    """Notice a peer that is gone without a word: keepalive probes (tcp(7))."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if sys.platform != "linux":
@@ -302,5 +316,15 @@ def _keep_alive(sock: socket.socket, idle_seconds: float | None) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-    if idle_seconds is not None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, int(idle_seconds * 1000)))
+
+
+def _give_up_after(sock: socket.socket, idle_seconds: float | None) -> None:
+    """The kernel's own patience with data unacknowledged (tcp(7)): that of the request, not of the connecting.
+
+    Half as much again, so that ours, which knows what it says, comes first.
+    """
+    if sys.platform != "linux" or idle_seconds == 0:
+        return
+    milliseconds = 0 if idle_seconds is None else int(min(max(1.0, idle_seconds * 1500), 2**31 - 1))
+    with suppress(OSError):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, milliseconds)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from .errors import (
     AuthRequired,
+    DeadlineExceeded,
     NotATusServer,
     ServerBusy,
     TUSUploadError,
@@ -171,6 +172,7 @@ class RetryBudget:
         self._watch = watch
         self._jitter = jitter
         self._fruitless = 0
+        self._failed_with: BaseException | None = None
 
     def progress(self) -> None:
         """The server has more than it ever had: the budget is whole again."""
@@ -184,7 +186,7 @@ class RetryBudget:
             if not self._may_retry(error):
                 raise
             pause = self._pause_seconds(error)
-        self._watch.pause(pause)
+        self._pause(pause)
         return self._run_again(step)
 
     def _run_again(self, step: Callable[[], T]) -> T:
@@ -194,7 +196,7 @@ class RetryBudget:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._may_retry),
             wait=lambda state: self._pause_seconds(state.outcome.exception() if state.outcome else None),
-            sleep=self._watch.pause,
+            sleep=self._pause,
             reraise=True,
         )
         result: T = retrying(self._attempt, step)
@@ -205,7 +207,16 @@ class RetryBudget:
         self._fruitless += 1
         return step()
 
+    def _pause(self, seconds: float) -> None:
+        try:
+            self._watch.pause(seconds)
+        except DeadlineExceeded as stop:
+            if self._failed_with is not None:
+                stop.args = (f"{stop}. What failed: {self._failed_with}",)
+            raise stop from self._failed_with
+
     def _may_retry(self, error: BaseException) -> bool:
+        self._failed_with = error
         if not isinstance(error, UploadInterrupted) or isinstance(error, UntrustedServer):
             return False
         return self._fruitless <= self._max_retries

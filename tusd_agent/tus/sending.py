@@ -43,6 +43,8 @@ class Sender:
             raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
         watch = Watch(given.pop("cancel", None), given.pop("deadline", None))
         given["chunk_size"] = given.get("chunk_size") or self.chunk_size
+        if (given["chunk_size"] or 0) < 0:
+            raise ValueError(f"chunk_size is {given['chunk_size']}; give a number of bytes, or None for one request")
         given.setdefault("checksum", self.checksum)
         checksums.check_name(given["checksum"])
         if given.get("idempotency_key") is None:
@@ -125,6 +127,8 @@ class Sender:
             lambda now, left_seconds: remembered.keep("", left_seconds, now),
         )
         result = upload.run(self._transport, watch, self._budget(watch))
+        # Before the caller's function, which may raise: the parts are spent, a second whole is not wanted.
+        remembered.keep(result.url, None)
         if order.on_created is not None:
             order.on_created(result.url)
         return result

@@ -3,6 +3,7 @@
 Nothing here keeps more than the block it is asked for: a file of any size costs one buffer.
 """
 
+import io
 import os
 import stat
 import threading
@@ -53,6 +54,8 @@ class FileSource:
             self._descriptor = os.open(self.path, flags | getattr(os, "O_CLOEXEC", 0))
         except FileNotFoundError as error:
             raise SourceUnavailable(f"File not found: {self.path!r}; check the path") from error
+        except ValueError as error:  # a NUL in the name
+            raise SourceUnavailable(f"File not found: {self.path!r} is no name a file can have") from error
         except OSError as error:
             reason = f"{self.path!r} can't be opened ({error.strerror}); check its permissions"
             raise SourceUnavailable(reason) from error
@@ -112,3 +115,14 @@ class FileSource:
 
 def _identity(found: os.stat_result) -> tuple[int, int, int, int]:
     return found.st_size, found.st_mtime_ns, found.st_ino, found.st_dev
+
+
+def identity_of(stream: object) -> tuple[int, int, int, int] | None:
+    """The same of an open file; None for objects that are none (others make one when they are asked for `fileno`)."""
+    if not isinstance(stream, io.FileIO | io.BufferedReader | io.BufferedRandom):
+        return None
+    try:
+        found = os.fstat(stream.fileno())
+    except OSError:  # also io.UnsupportedOperation: a buffer over something else
+        return None
+    return _identity(found) if stat.S_ISREG(found.st_mode) else None

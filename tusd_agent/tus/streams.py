@@ -6,6 +6,7 @@ import threading
 from typing import BinaryIO, Protocol
 
 from .errors import SourceChanged, SourceUnavailable
+from .sources import identity_of
 
 # What is kept of an unseekable stream when no chunk size is given, so that it can be sent a second time.
 STREAM_CHUNK_BYTES = 8 << 20
@@ -31,6 +32,7 @@ class SeekableSource:
             self._start = stream.tell()
             self.size = max(0, stream.seek(0, os.SEEK_END) - self._start)
             stream.seek(self._start)
+            self._identity = identity_of(stream)
         except (OSError, ValueError) as error:
             raise SourceUnavailable(f"{name_of(stream)!r} can't be read ({error}); open it anew") from error
 
@@ -38,6 +40,11 @@ class SeekableSource:
         with self._lock:
             self._stream.seek(self._start + offset)
             data = _read(self._stream, buffer.nbytes)
+            if self._identity is not None and identity_of(self._stream) != self._identity:
+                raise SourceChanged(
+                    f"{name_of(self._stream)!r} changed while it was being uploaded. File size and time must stay as "
+                    "they were; wait until nothing writes to it, then upload it anew."
+                )
         buffer[: len(data)] = data
         return len(data)
 

@@ -14,7 +14,7 @@ from urllib.parse import urljoin
 import requests
 from requests.cookies import extract_cookies_to_jar
 from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, LocationValueError
 
 from .errors import (
     SERVER_TEXT_LIMIT_BYTES,
@@ -32,6 +32,8 @@ from .wire import Body, StaleConnection, UploadAdapter
 TUS_VERSION = "1.0.0"
 MAX_REDIRECTS = 5
 _IDEMPOTENT = {"HEAD", "OPTIONS", "DELETE"}
+# What of a session's own headers is no secret: all that origins other than the endpoint's get.
+_HARMLESS = {"accept", "accept-encoding", "connection", "user-agent"}
 
 T = TypeVar("T")
 
@@ -190,6 +192,7 @@ class Transport:
         for name, value in headers.items():
             sent[name.lower()] = name, value
         try:
+            foreign = not may_have_credentials(url, self.endpoint)
             with watching(watch):
                 found: Mapping[str, str]
                 way = None if route is None or route.proxied else direct_way(session, url, sent)
@@ -198,11 +201,16 @@ class Transport:
                     status, found, text = reply.status, reply.headers, _text(reply.text)
                 else:
                     options = {} if route is None else {**self._options, "proxies": route.proxies}
+                    fields: dict[str, str | None] = dict(sent.values())
+                    if foreign:
+                        kept_back = {name for name in session.headers if name.lower() not in _HARMLESS | sent.keys()}
+                        fields |= dict.fromkeys(kept_back)
+                        options["auth"] = _nothing_added
                     response = _ask(
                         lambda: session.request(
                             method,
                             url,
-                            headers=dict(sent.values()),
+                            headers=fields,
                             data=body,
                             timeout=(connect_seconds, idle_seconds),
                             allow_redirects=False,
@@ -213,7 +221,9 @@ class Transport:
                     )
                     status, found, text = response.status_code, response.headers, _read(response)
         except (requests.RequestException, HTTPError, http.client.HTTPException, OSError) as error:
-            raise network_failure(method, url, error) from innermost(error)
+            root = innermost(error)
+            # That error's text is the URL, password and all.
+            raise network_failure(method, url, error) from (None if isinstance(root, LocationValueError) else root)
         return Answer(method, url, status, found, text, body.sent if body is not None else 0)
 
     def _exchange(
@@ -229,7 +239,10 @@ class Transport:
     ) -> Reply:
         """The same request as requests would make of our own session, at a fraction of its cost."""
         session = self._own_session
-        head = request_head(method, way.target, route.host, session.headers, sent, body)
+        defaults: Mapping[str, str | bytes] = session.headers
+        if not may_have_credentials(url, self.endpoint):
+            defaults = {name: value for name, value in defaults.items() if name.lower() in _HARMLESS}
+        head = request_head(method, way.target, route.host, defaults, sent, body)
         pool = way.adapter.pool_for(url, route.origin, self._options["verify"], self._options["cert"])
         reply = _ask(lambda: exchange(pool, method, head, body, connect_seconds, idle_seconds), method)
         if reply.cookies is not None:
@@ -265,6 +278,11 @@ class Transport:
     def close(self) -> None:
         self.session.close()
         self._own_session.close()
+
+
+def _nothing_added(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Takes the place of a session's `auth`, and of netrc, where neither may go."""
+    return request
 
 
 def _ask(ask: Callable[[], T], method: str) -> T:

@@ -117,7 +117,9 @@ class Upload:
     def _call_credentials(self) -> Credentials | None:
         if not self._order.request_headers:
             return None
-        return Credentials(self._order.request_headers, self._order.upload_url or self._transport.endpoint)
+        # An URL from the store (there is `on_located`) is the server's word, not the caller's: not trusted more now.
+        given = self._order.upload_url if self._order.on_located is None else None
+        return Credentials(self._order.request_headers, given or self._transport.endpoint)
 
     def _placed(self, error: TUSUploadError) -> TUSUploadError:
         """The error with what a caller needs to go on: the upload's URL and the bytes the server has."""

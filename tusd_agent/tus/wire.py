@@ -158,6 +158,7 @@ class _UploadConnection:
     _dns_host: str
     _cut_short = False
     answers = 0  # of this connection since it was made
+    idle_seconds: float | None = 0  # while the body is sent; 0: as the socket stands
 
     def _new_conn(self) -> socket.socket:
         self.answers = 0
@@ -189,6 +190,8 @@ class _UploadConnection:
         return response
 
     def send(self, data: Any) -> None:
+        if isinstance(data, memoryview) and self.idle_seconds != 0 and self.sock.gettimeout() != self.idle_seconds:
+            self.sock.settimeout(self.idle_seconds)
         # Only the body comes as memoryviews. Beneath TLS a readable socket may hold no answer (session tickets),
         # and there is no peeking: there the answer is found when the server closes.
         if not (isinstance(data, memoryview) and isinstance(self.sock, PatientSocket)):
@@ -249,6 +252,14 @@ class UploadPool:
             self.give_back(None)
             raise
         return connection
+
+    def _make_request(self, conn: Any, *arguments: Any, **options: Any) -> Any:
+        # urllib3 sends the body with the connection's timeout, which is that for the connecting.
+        conn.idle_seconds = options["timeout"].read_timeout
+        try:
+            return super()._make_request(conn, *arguments, **options)  # type: ignore[misc]
+        finally:
+            conn.idle_seconds = 0
 
     def give_back(self, connection: Any) -> None:
         """What `take` gave, or None for one that was closed."""
