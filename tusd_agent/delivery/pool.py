@@ -297,8 +297,7 @@ class Pool:
 
     def _accepting(self) -> dict[str, EndpointRules]:
         with self._changed:
-            lines = list(self._lines.items())
-            return {name: line.rules for name, line in lines if line.breaker.state is BreakerState.CLOSED}
+            return {name: line.rules for name, line in self._lines.items() if line.breaker.state is BreakerState.CLOSED}
 
     def _notice_clock_steps(self) -> None:
         """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.

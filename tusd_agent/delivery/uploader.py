@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from .. import beneath
 from ..jobs.claims import Claims
-from ..jobs.model import Found, Job, Sent, shown
+from ..jobs.model import Fingerprint, Found, Job, Sent, shown
 from ..jobs.moves import StaleClaim
 from ..tus.errors import SourceChanged, TUSUploadError
 from .flight import Flight
@@ -165,7 +165,7 @@ class Uploader:
             found = beneath.status(job.place.folder, job.place.directory, job.place.name)
         except OSError:
             found = os.fstat(descriptor)
-        return Found(job.place, type(job.fingerprint).of(found), job.endpoint)
+        return Found(job.place, Fingerprint.of(found), job.endpoint)
 
 
 def open_file(job: Job) -> int:

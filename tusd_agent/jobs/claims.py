@@ -9,7 +9,7 @@ from typing import Any
 
 from .database import Database
 from .model import Fingerprint, Found, Job, Lane, Leftover, Sent
-from .moves import StaleClaim, abandon_upload, insert, jobs_at, move, rewrite_fingerprint
+from .moves import FRESH_UPLOAD, StaleClaim, abandon_upload, insert, jobs_at, move, rewrite_fingerprint
 from .rows import SELECT_JOB, job_by_id, job_of
 from .states import Event, State
 
@@ -109,7 +109,7 @@ class Claims:
         """A claimed job's upload belongs to another origin, or may be of another content: a new one is begun."""
         with self._database.transaction(durable=True) as connection:
             abandon_upload(connection, job, now)
-            return move(connection, job, Event.PROGRESS, upload_url=None, offset_bytes=0, digest=None, digest_bytes=0)
+            return move(connection, job, Event.PROGRESS, **FRESH_UPLOAD)
 
     def created(self, job: Job, upload_url: str) -> Job:
         """The server has made an upload: its URL is on the disk when this returns.
@@ -121,10 +121,7 @@ class Claims:
                 connection,
                 job,
                 Event.CREATED,
-                upload_url=upload_url,
-                offset_bytes=0,
-                digest=None,
-                digest_bytes=0,
+                **{**FRESH_UPLOAD, "upload_url": upload_url},
             )
 
     def progress(self, job: Job, offset_bytes: int, digest: bytes | None) -> Job:
@@ -172,10 +169,7 @@ class Claims:
                 connection,
                 job,
                 Event.RESTART,
-                upload_url=None,
-                offset_bytes=0,
-                digest=None,
-                digest_bytes=0,
+                **FRESH_UPLOAD,
                 restarts=job.restarts + 1,
                 not_before=not_before,
                 last_error=error,
@@ -211,9 +205,7 @@ class Claims:
     def put_back(self, job: Job, fingerprint: Fingerprint) -> Job:
         """The file was renamed aside and back, which moved its ctime and nothing else."""
         with self._database.transaction() as connection:
-            current = job_by_id(connection, job.id)
-            if current is None or current.claim_id != job.claim_id or current.state is not job.state:
-                raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+            _current(connection, job)
             return rewrite_fingerprint(connection, job, fingerprint)
 
     def replace(self, job: Job, found: Found, now: float, not_before: float) -> int:
@@ -226,9 +218,7 @@ class Claims:
         `StaleClaim`, with nothing changed, when the claim is.
         """
         with self._database.transaction() as connection:
-            current = job_by_id(connection, job.id)
-            if current is None or current.claim_id != job.claim_id or current.state is not job.state:
-                raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+            current = _current(connection, job)
             if current.place != job.place:  # it is looked at again under its new name
                 return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0)).id
             known = _known_elsewhere(connection, job, found)
@@ -304,6 +294,14 @@ def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:
         "digest": sent.digest,
         "digest_bytes": job.size_bytes if sent.digest is not None else 0,
     }
+
+
+def _current(connection: sqlite3.Connection, job: Job) -> Job:
+    """The job as its row stands now; raises `StaleClaim` when the claim is."""
+    current = job_by_id(connection, job.id)
+    if current is None or current.claim_id != job.claim_id or current.state is not job.state:
+        raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+    return current
 
 
 def _known_elsewhere(connection: sqlite3.Connection, job: Job, found: Found) -> Job | None:

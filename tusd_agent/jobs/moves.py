@@ -1,7 +1,9 @@
 """Every change of a job's state goes through `move`: the table says whether, one guarded statement does it."""
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +18,11 @@ COLUMNS = frozenset(
     }
 )  # fmt: skip
 """The columns that an event may change under their own names; path and fingerprint have verbs of their own."""
+
+FRESH_UPLOAD: Mapping[str, Any] = MappingProxyType(
+    {"upload_url": None, "offset_bytes": 0, "digest": None, "digest_bytes": 0}
+)
+"""The columns of a job none of whose content lies on a server."""
 
 
 class StaleClaim(Exception):

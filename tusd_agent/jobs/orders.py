@@ -5,7 +5,7 @@ from typing import Any
 
 from .database import Database
 from .model import Job
-from .moves import abandon_upload, move
+from .moves import FRESH_UPLOAD, abandon_upload, move
 from .rows import SELECT_JOB, job_by_id, job_of
 from .states import FINISHED_WITH_SERVER_ERROR, Event, State
 
@@ -58,14 +58,14 @@ class Orders:
             "reason": None,
         }
         if job.reason == FINISHED_WITH_SERVER_ERROR or job.state is State.CANCELLED:
-            changes |= _FRESH_UPLOAD
+            changes |= FRESH_UPLOAD
         return self._order(job_id, Event.RETRY, now, **changes)
 
     def resend(self, job_id: int, now: float) -> Job:
         """Send a done job's file once more, as a new upload."""
         return self._order(
             job_id, Event.RESEND, now, attempts=0, restarts=0, not_before=now, finished_at=None, delivered_at=None,
-            reason=None, **_FRESH_UPLOAD,
+            reason=None, **FRESH_UPLOAD,
         )  # fmt: skip
 
     def hold_orphans(self, folders: Collection[str], endpoints: Collection[str], now: float) -> int:
@@ -123,6 +123,3 @@ class Orders:
         if after.state in (State.PENDING, State.DELIVERED):
             self._on_ready()
         return after
-
-
-_FRESH_UPLOAD: dict[str, Any] = {"upload_url": None, "offset_bytes": 0, "digest": None, "digest_bytes": 0}
