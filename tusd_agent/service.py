@@ -12,15 +12,28 @@ from pathlib import Path
 from . import __version__
 from .config import CredentialError, EndpointSettings, Settings, WatchSettings
 from .control.commands import Commands
-from .control.replies import Endpoint, Folder, InFlight, Status, bytes_by_state, jobs_by_state, path_b64
+from .control.replies import (
+    Endpoint,
+    Explanation,
+    Folder,
+    InFlight,
+    Status,
+    Watcher,
+    bytes_by_state,
+    escaped,
+    job_reply,
+    jobs_by_state,
+    path_b64,
+)
 from .control.server import ControlServer, SocketUnusable
 from .delivery.flight import FlightFigures
 from .delivery.pool import EndpointState, Pool
 from .delivery.rules import EndpointRules, FolderRules
-from .intake.folder import FolderState, WatchedFolder
+from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
 from .jobs.claims import Claims
 from .jobs.database import Database, DatabaseUnusable
+from .jobs.folders import Folders
 from .jobs.ledger import Ledger
 from .jobs.lock import StateInUse, StateLock
 from .jobs.model import shown
@@ -72,9 +85,11 @@ class Service:
         self._claims = claims
         self._orders = Orders(self._database, self._wake, self._revoke)
         self._intake = Intake(
-            [_watched(watch) for watch in settings.watch],
+            [watched_folder(watch) for watch in settings.watch],
             Ledger(self._database, self._wake, self._revoke),
+            memory=Folders(self._database),
             rescan_interval_seconds=settings.agent.rescan_interval_seconds,
+            canary_folder=Path(settings.agent.socket).parent,
         )
         self._pool = Pool(
             claims,
@@ -89,7 +104,7 @@ class Service:
         )
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(self._reader, self.status, self._flights),
+            Commands(self._reader, self.status, self._flights, self._explain),
             group=settings.agent.socket_group,
         )
 
@@ -120,6 +135,7 @@ class Service:
         except SocketUnusable as error:
             self.stop()
             raise StartError(str(error), error.exit_code) from error
+        threading.excepthook = self._thread_died
         self._pool.start()
         self._state = "ok"
         self._notifier.ready()
@@ -127,6 +143,13 @@ class Service:
         if not self._settings.watch:
             log.warning("no folder is watched: add a [[watch]] table to the configuration")
         self._intake.start()
+
+    def _thread_died(self, died: threading.ExceptHookArgs) -> None:
+        """Of any thread, ours or a library's: it is said, and what depends on it is looked at, now."""
+        name = died.thread.name if died.thread is not None else "unknown"
+        error = (died.exc_type, died.exc_value or died.exc_type(), died.exc_traceback)
+        log.error("the thread %s ended by an error", name, exc_info=error)
+        self._intake.wake()
 
     def _start_store(self) -> None:
         state_dir = self._lock.path.parent
@@ -140,6 +163,11 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         clean = self._database.open()
+        if self._database.loss is not None:
+            log.error(
+                "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
+                self._database.loss,
+            )
         recovered = self._claims.recover()
         if not clean:
             log.warning(
@@ -187,12 +215,27 @@ class Service:
             jobs=jobs_by_state(counts),
             bytes=bytes_by_state(counts),
             folders=folders,
+            watcher=_watcher(self._intake.health()),
             endpoints=endpoints,
             in_flight=self._flights(),
         )
 
     def _flights(self) -> list[InFlight]:
         return [_in_flight(figures) for figures in self._pool.in_flight()]
+
+    def _explain(self, path: bytes) -> Explanation | None:
+        found = self._intake.explain(path)
+        if found is None:
+            return None
+        return Explanation(
+            path=shown(found.place.path),
+            path_b64=path_b64(found.place.path),
+            folder=found.place.folder,
+            taken=found.taken,
+            rule=escaped(found.rule),
+            waits_for=None if found.waits_for is None else escaped(found.waits_for),
+            job=None if found.job is None else job_reply(found.job),
+        )
 
     def _shown_state(self, reasons: list[str]) -> str:
         if self._state != "ok":
@@ -209,6 +252,12 @@ class Service:
             reasons.append(
                 f"{_plural(put_off, 'file')} arrived, but could not be deleted or moved yet: "
                 "tusd-agent jobs --state delivered says why"
+            )
+        held = sum(count.jobs for count in counts if count.state is State.HELD)
+        if held and self._database.incomplete_since is not None:
+            reasons.append(
+                f"the ledger is incomplete, and {_plural(held, 'job')} held may be of files that were sent before: "
+                'those with the reason "ledger lost" wait for release (send them) or adopt (they arrived)'
             )
         reasons += [f"endpoint {each['name']}: {each['reason']}" for each in endpoints if each["reason"]]
         if self._pool.problem:
@@ -234,7 +283,8 @@ class Service:
         self._pool.revoke(job_id)
 
 
-def _watched(watch: WatchSettings) -> WatchedFolder:
+def watched_folder(watch: WatchSettings) -> WatchedFolder:
+    """The folder as the intake is told of it."""
     return WatchedFolder(
         path=str(watch.path),
         endpoint=watch.endpoint,
@@ -243,6 +293,20 @@ def _watched(watch: WatchSettings) -> WatchedFolder:
         renamed=watch.renamed,
         include=watch.include,
         exclude=watch.exclude,
+        watch=watch.watch,
+        poll_interval_seconds=watch.poll_interval_seconds,
+        contract=watch.contract,
+        marker_suffix=watch.marker_suffix,
+        growing_after_seconds=watch.growing_after_seconds,
+        existing=watch.existing,
+        hidden=watch.hidden,
+        max_depth=watch.max_depth,
+        min_size_bytes=watch.min_size,
+        max_size_bytes=watch.max_size,
+        min_age_seconds=watch.min_age_seconds,
+        max_age_seconds=watch.max_age_seconds,
+        guard_file=watch.guard_file,
+        mount_check=watch.mount_check,
     )
 
 
@@ -309,12 +373,26 @@ def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Fo
         available=state.available,
         problem=state.problem,
         settling=state.settling,
+        growing=state.growing,
+        growing_example=None if state.growing_example is None else shown(state.growing_example),
         scanning=state.scanning,
+        scan_files_seen=state.scan_files_seen,
         last_scan_at=state.last_scan_at,
         last_scan_seconds=state.last_scan_seconds,
         files_seen=state.files_seen,
         jobs=jobs_by_state(own),
         waiting_bytes=sum(count.bytes for count in own if count.state in WAITING),
+    )
+
+
+def _watcher(health: WatcherHealth) -> Watcher:
+    return Watcher(
+        alive=health.alive,
+        watches=health.watches,
+        overflows=health.overflows,
+        restarts=health.restarts,
+        gaps=health.gaps,
+        canary_at=health.canary_at,
     )
 
 

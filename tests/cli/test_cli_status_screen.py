@@ -1,7 +1,7 @@
 """The screen of ``status``: what an operator has to see of each kind of trouble."""
 
 from tusd_agent.cli.status_screen import MAX_UPLOADS, screen
-from tusd_agent.control.replies import Endpoint, Folder, InFlight, Status
+from tusd_agent.control.replies import Endpoint, Folder, InFlight, Status, Watcher
 from tusd_agent.jobs.states import State
 
 NOW = 10_000.0
@@ -14,9 +14,15 @@ def jobs(**counts: int) -> dict[str, int]:
 def folder(path: str = "/srv/out", **changes: object) -> Folder:
     plain = Folder(
         path=path, endpoint="default", after_upload="keep", mode="inotify", available=True, problem=None, settling=0,
-        scanning=False, last_scan_at=NOW - 180, last_scan_seconds=0.1, files_seen=3,
+        growing=0, growing_example=None, scanning=False, scan_files_seen=0, last_scan_at=NOW - 180,
+        last_scan_seconds=0.1, files_seen=3,
         jobs=jobs(pending=3, done=1204), waiting_bytes=12 * 1024**2,
     )  # fmt: skip
+    return {**plain, **changes}  # type: ignore[typeddict-item]  # as the tests name them
+
+
+def watcher(**changes: object) -> Watcher:
+    plain = Watcher(alive=True, watches=12, overflows=0, restarts=0, gaps=0, canary_at=NOW - 20)
     return {**plain, **changes}  # type: ignore[typeddict-item]  # as the tests name them
 
 
@@ -40,7 +46,7 @@ def status(**changes: object) -> Status:
     plain = Status(
         state="ok", reasons=[], version="1.2.3", pid=4711, uid=107, started_at=NOW - 11_520, now=NOW,
         database_bytes=2 * 1024**2, jobs=jobs(pending=3, done=1204), bytes=jobs(pending=12 * 1024**2),
-        folders=[folder()], endpoints=[endpoint()], in_flight=[],
+        folders=[folder()], watcher=watcher(), endpoints=[endpoint()], in_flight=[],
     )  # fmt: skip
     return {**plain, **changes}  # type: ignore[typeddict-item]  # as the tests name them
 
@@ -57,6 +63,8 @@ def test_when_all_is_well() -> None:
         "/srv/out        3          0  1204       0\n"
         "  to default, then keep, inotify, 12 MiB waiting, scanned 3 min ago\n"
         "\n"
+        "WATCHER  12 directories watched, last proof of life 20 s ago\n"
+        "\n"
         "ENDPOINT  URL\n"
         "default   https://uploads.example/files/  accepts\n"
         "\n"
@@ -68,6 +76,18 @@ def test_reasons_stand_below_the_state() -> None:
     text = drawn(state="degraded", reasons=["folder /srv/out: gone", "the disk is full"])
     assert "1.2.3: degraded, up" in text
     assert "\n  ! folder /srv/out: gone\n  ! the disk is full\n" in text
+
+
+def test_what_happened_to_the_watching() -> None:
+    assert "12 directories watched, last proof of life 20 s ago, 1 overflow, 2 restarts, 3 gaps\n" in drawn(
+        watcher=watcher(overflows=1, restarts=2, gaps=3)
+    )
+    assert "\nWATCHER  no events are read: folders are scanned only\n" in drawn(watcher=watcher(alive=False))
+
+
+def test_files_that_never_rest_and_how_far_a_scan_is() -> None:
+    text = drawn(folders=[folder(growing=2, growing_example="/srv/out/log", scanning=True, scan_files_seen=5000)])
+    assert "being scanned, 5000 files so far\n  2 files still growing, such as /srv/out/log\n" in text
 
 
 def test_a_folder_that_is_gone_and_one_with_a_problem() -> None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tusd_agent.control.commands import Commands
-from tusd_agent.control.replies import InFlight, Status, bytes_by_state, jobs_by_state
+from tusd_agent.control.replies import InFlight, Status, Watcher, bytes_by_state, jobs_by_state
 from tusd_agent.control.server import ControlServer
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
@@ -44,6 +44,7 @@ class Served:
             state=self.state, reasons=self.reasons, version="1.2.3", pid=4711, uid=0, started_at=1000.0, now=1060.0,
             database_bytes=4096, jobs=jobs_by_state(counts), bytes=bytes_by_state(counts),
             folders=[], endpoints=[], in_flight=[],
+            watcher=Watcher(alive=True, watches=1, overflows=0, restarts=0, gaps=0, canary_at=None),
         )  # fmt: skip
 
     def enqueue(self, *relative: bytes, folder: str = FOLDER, size: int = 10, now: float = 100.0) -> None:

@@ -142,7 +142,7 @@ def test_a_bad_request_is_told_what_would_be_right(served: Served, target: str, 
 def test_an_unknown_path_is_told_which_there_are(served: Served, target: str) -> None:
     answer = served.commands.answer("GET", target)
     assert (answer.status, answer.body.get("code")) == (404, "no_such_path")
-    assert answer.body.get("paths") == ["/v1/status", "/v1/jobs", "/v1/jobs/{id}"]
+    assert answer.body.get("paths") == ["/v1/status", "/v1/jobs", "/v1/jobs/{id}", "/v1/explain"]
     assert "GET /v1/jobs/{id}" in str(answer.body.get("hint"))
 
 

@@ -13,6 +13,7 @@ from tusd_agent.intake.folder import FolderState, WatchedFolder
 from tusd_agent.intake.intake import Intake
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
+from tusd_agent.jobs.folders import Folders
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Job, Lane, Sent
 from tusd_agent.jobs.rows import SELECT_JOB, job_of
@@ -40,7 +41,13 @@ class Living:
         settings = {"settle_seconds": SETTLE_SECONDS, **rules}
         folder = WatchedFolder(str(path or self.path), "default", **settings)  # type: ignore[arg-type]
         self.intake = Intake(
-            [folder], self.ledger, rescan_interval_seconds=3600, look_again_seconds=0.1, retry_seconds=0.2
+            [folder],
+            self.ledger,
+            memory=Folders(self.database),
+            rescan_interval_seconds=3600,
+            canary_folder=self.base / "run",
+            look_again_seconds=0.1,
+            retry_seconds=0.2,
         )
         return self.intake
 

@@ -90,7 +90,7 @@ def test_names_that_are_no_utf8_and_names_with_newlines_match_patterns_too() -> 
         (b"x.csv", "include pattern '*.csv'"),
         (b"x.bin", "no include pattern matches"),
         (b"old/x.csv", "exclude pattern 'old/'"),
-        (b".x/x.csv", "below a directory with a temporary name: .*"),
+        (b".x/x.csv", "below a hidden directory: .*"),
         (ASIDE_PREFIX + b"1", "a file that the agent itself has put aside"),
     ],
 )

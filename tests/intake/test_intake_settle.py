@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tusd_agent.intake.settle import Observation, Settling
+from tusd_agent.intake.settle import Later, Observation, Settling
 from tusd_agent.jobs.model import Fingerprint, Place
 
 QUIET = 2.0
@@ -25,8 +25,40 @@ def test_a_file_is_ready_when_it_was_quiet_and_unchanged() -> None:
     assert settling.next_due() == 2.0
     assert settling.due(2.0, 10) == [place()]
     assert settling.observe(place(), content(), 2.0) is Observation.READY
+    assert settling.left_seconds(place(), 2.0) == 0.0
+    settling.forget(place())
     assert len(settling) == 0
     assert settling.next_due() is None
+    assert settling.left_seconds(place(), 2.0) is None
+
+
+def test_a_file_that_never_rests_is_kept_and_told_of() -> None:
+    settling = Settling(QUIET, growing_after_seconds=60.0)
+    for second in range(60):
+        settling.note(place(), float(second))
+    settling.note(place(b"b"), 59.0)
+    assert settling.growing == {}
+    settling.note(place(), 60.0)
+    assert settling.growing == {place(): 0.0}
+    # Also one that is quiet, and found to be open for writing each time.
+    assert settling.observe(place(), content(), 62.0) is Observation.NOT_YET
+    assert settling.observe(place(), content(), 64.0) is Observation.READY
+    settling.note(place(), 64.0)
+    assert settling.growing == {place(): 0.0}
+    settling.forget(place())
+    assert settling.growing == {}
+    assert place(b"b") in settling
+
+
+def test_what_waits_for_an_instant_of_its_own_comes_in_the_order_of_these() -> None:
+    later = Later()
+    for name, due in ((b"c", 3.0), (b"a", 1.0), (b"b", 1.0), (b"a", 0.5)):
+        later.add(place(name), due)
+    assert (len(later), later.next_due()) == (3, 1.0)
+    assert later.take_due(0.9, 10) == []
+    assert later.take_due(1.0, 1) == [place(b"a")]
+    assert later.take_due(5.0, 10) == [place(b"b"), place(b"c")]
+    assert (len(later), later.next_due()) == (0, None)
 
 
 def test_an_event_begins_the_quiet_time_anew() -> None:
@@ -106,6 +138,7 @@ def test_ready_always_means_quiet_and_unchanged_for_long_enough(steps: list[tupl
             ready = settling.observe(place(name), content(written[name]), now) is Observation.READY
             assert ready == (now >= max(last_noted[name], seen_since[name][1]) + QUIET)
             if ready:
+                settling.forget(place(name))
                 del seen_since[name]
         next_due = settling.next_due()
         assert bool(settling.due(now, 99)) == (next_due is not None and next_due <= now)

@@ -2,12 +2,14 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
 from ..config import ConfigError, EndpointSettings, Problem, Settings, WatchSettings, load, printable
+from ..intake.disks import file_system_type, is_remote
 
 # EX_CONFIG of sysexits.h; the unit does not restart after it.
 EXIT_BAD_CONFIG = 78
@@ -107,16 +109,65 @@ def _endpoint_lines(endpoint: EndpointSettings) -> Iterator[str]:
 def _watch_lines(watch: WatchSettings) -> Iterator[str]:
     yield _line("endpoint", watch.endpoint)
     yield _line("subfolders", "yes" if watch.recursive else "no")
-    yield _line("settles after", f"{watch.settle_seconds:g} s")
+    if watch.max_depth:
+        yield _line("at most", f"{watch.max_depth} folders deep")
+    yield _line("watched by", _watching(watch))
+    yield _line("complete when", _contract(watch))
+    if watch.existing == "ignore":
+        yield _line("existing files", f"are ignored: {_existing(watch)}")
     yield _line("renamed files", "are the same" if watch.renamed == "same" else "are new")
     for title, patterns in (("include", watch.include), ("exclude", watch.exclude)):
         if patterns:
             yield _line(title, "  ".join(patterns))
+    if watch.hidden:
+        yield _line("hidden files", "are taken")
+    limits = [
+        f"{words} {limit:.15g} {unit}"
+        for words, limit, unit in (
+            ("at least", watch.min_size, "bytes"),
+            ("at most", watch.max_size, "bytes"),
+            ("at least", watch.min_age_seconds, "s old"),
+            ("at most", watch.max_age_seconds, "s old"),
+        )
+        if limit
+    ]
+    if limits:
+        yield _line("limits", ", ".join(limits))
+    if watch.guard_file:
+        yield _line("guard file", watch.guard_file)
     moves = watch.after_upload == "move"
     yield _line("after upload", f"move to {watch.move_to}" if moves else watch.after_upload)
     yield _line("priority", str(watch.priority))
     if watch.metadata:
         yield _line("metadata", ", ".join(f"{key}={value}" for key, value in watch.metadata.items()))
+
+
+def _watching(watch: WatchSettings) -> str:
+    kind = file_system_type(str(watch.path)) or "unknown"
+    polled = watch.watch == "poll" or (watch.watch == "auto" and is_remote(kind))
+    way = f"reading it every {watch.poll_interval_seconds:g} s" if polled else "events (inotify)"
+    return f"{way}; watch = {watch.watch}, the file system is {kind}"
+
+
+def _contract(watch: WatchSettings) -> str:
+    if watch.contract == "rename":
+        return "it has its final name"
+    if watch.contract == "marker":
+        return f"a marker file *{watch.marker_suffix} was written beside it"
+    return f"left alone for {watch.settle_seconds:g} s"
+
+
+def _existing(watch: WatchSettings) -> str:
+    """How many files the folder holds now that would be ignored, were it seen for the first time."""
+    # Most configurations have no need of the agent's own modules here.
+    from ..intake.count import count_taken
+    from ..service import watched_folder
+
+    try:
+        count = count_taken(watched_folder(watch), time.time())
+    except OSError as error:
+        return f"the folder can't be read now ({error.strerror})"
+    return f"{count} lie there now" if count != 1 else "1 lies there now"
 
 
 def _line(title: str, value: str) -> str:

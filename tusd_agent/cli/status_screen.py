@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
-from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Status, escaped
+from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Status, Watcher, escaped
 from .views import StoppedStatus
 from .words import aligned, distance, duration, percent, plural, rate, size
 
@@ -21,6 +21,8 @@ _IF_ANY = ("delivered", "disposing", "held", "cancelled", "vanished", "supersede
 def screen(status: Status | StoppedStatus, paint: Paint) -> str:
     """The whole screen."""
     blocks = [_state(status, paint), _folders(status["folders"], status["now"], paint)]
+    if _runs(status) and status["folders"]:
+        blocks.append([_watcher(status["watcher"], status["now"], paint)])
     blocks += [_endpoints(status["endpoints"], status["now"], paint), _uploads(status["in_flight"])]
     blocks.append([_total(status)])
     return "\n\n".join("\n".join(block) for block in blocks if block)
@@ -67,14 +69,29 @@ def _below_folder(folder: Folder | FolderCounts, now: float, paint: Paint) -> It
     if folder["settling"]:
         facts.append(f"{plural(folder['settling'], 'file')} settling")
     if folder["scanning"]:
-        facts.append("being scanned")
+        seen = f", {plural(folder['scan_files_seen'], 'file')} so far" if folder["scan_files_seen"] else ""
+        facts.append(f"being scanned{seen}")
     elif folder["last_scan_at"] is not None:
         facts.append(f"scanned {distance(folder['last_scan_at'], now)}")
     yield "  " + ", ".join(facts)
+    if folder["growing"]:
+        example = escaped(folder["growing_example"] or "")
+        yield paint(f"  {plural(folder['growing'], 'file')} still growing, such as {example}", "yellow")
 
 
 def _watched(folder: Folder | FolderCounts) -> TypeGuard[Folder]:
     return "available" in folder
+
+
+def _watcher(watcher: Watcher, now: float, paint: Paint) -> str:
+    if not watcher["alive"]:
+        return paint("WATCHER  no events are read: folders are scanned only", "yellow")
+    facts = [plural(watcher["watches"], "directory", "directories") + " watched"]
+    if watcher["canary_at"] is not None:
+        facts.append(f"last proof of life {distance(watcher['canary_at'], now)}")
+    counted = (("overflows", "overflow"), ("restarts", "restart"), ("gaps", "gap"))
+    facts += [plural(watcher[key], word) for key, word in counted if watcher[key]]  # type: ignore[literal-required]
+    return f"WATCHER  {', '.join(facts)}"
 
 
 def _endpoints(endpoints: Sequence[Endpoint], now: float, paint: Paint) -> list[str]:

@@ -13,6 +13,7 @@ from ..control.commands import jobs_of_path
 from ..control.replies import (
     Counts,
     Endpoint,
+    Explanation,
     FolderCounts,
     InFlight,
     JobReply,
@@ -27,7 +28,7 @@ from ..control.replies import (
 from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Reader
 from ..jobs.states import WAITING, State
-from .find import ConfigUnreadable, find_agent
+from .find import AgentPaths, ConfigUnreadable, find_agent
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_NOT_RUNNING, fail, warn
 
 ANSWER_SECONDS = 5.0
@@ -92,6 +93,10 @@ class AgentView:
                 return None
             raise
 
+    def explain(self, path: bytes) -> Explanation:
+        """What becomes of an absolute path."""
+        return cast(Explanation, self.client.get("/v1/explain", {"path_b64": path_b64(path)}))
+
     def at(self, path: bytes) -> list[JobReply]:
         found = self.client.get("/v1/jobs", {"path_b64": path_b64(path), "limit": MAX_PAGE})
         return cast(JobsReply, found)["jobs"]
@@ -152,23 +157,10 @@ def ask(socket: Path | None, config: Path | None, question: Callable[[View], T])
     Returns the answer and the exit code that follows: 0 or 3. A question of many parts may be asked a second time when
     the agent ends in the middle: it goes on where it was. Where there is no answer the command ends here.
     """
-    try:
-        paths = find_agent(socket, config, os.environ)
-    except ConfigUnreadable as error:
-        fail(str(error), "tusd-agent check-config says more", EXIT_BAD_CONFIG)
-    except places.HomeUnknownError as error:
-        fail(f"the agent can't be found: {error}", "name its control socket with --socket", EXIT_FAILED)
-    try:
-        return question(AgentView(ControlClient(paths.socket, ANSWER_SECONDS))), 0
-    except NotRunning as error:
-        warn(f"tusd-agent: {error}")
-        warn("hint: start it with `systemctl start tusd-agent` or `tusd-agent run`; if it runs, name its --socket")
-    except NoAnswer as error:
-        fail(str(error), error.hint, EXIT_NO_ANSWER)
-    except NotAllowed as error:
-        fail(str(error), error.hint, EXIT_FAILED)
-    except ControlError as error:
-        fail(error.message, error.hint, EXIT_FAILED)
+    paths = _find(socket, config)
+    answer = _ask_agent(paths, question)
+    if answer is not None:
+        return answer[0], 0
     if paths.database is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     warn(f"what its database {paths.database} says:")
@@ -178,6 +170,50 @@ def ask(socket: Path | None, config: Path | None, question: Callable[[View], T])
         fail(str(error), "", EXIT_NOT_RUNNING)
     except NotReadable as error:
         fail(str(error), "run this as root or as the agent's user to see what it says", EXIT_NOT_RUNNING)
+
+
+def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanation:
+    """What the running agent says of this absolute path. Where there is no answer the command ends here."""
+
+    def question(view: AgentView) -> Explanation:
+        try:
+            return view.explain(path)
+        except ControlError as error:
+            # As it is without the links that its folders go through, it may lie in a watched folder after all.
+            resolved = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+            if error.code != "not_watched" or resolved == path:
+                raise
+            return view.explain(resolved)
+
+    answer = _ask_agent(_find(socket, config), question)
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
+def _find(socket: Path | None, config: Path | None) -> AgentPaths:
+    try:
+        return find_agent(socket, config, os.environ)
+    except ConfigUnreadable as error:
+        fail(str(error), "tusd-agent check-config says more", EXIT_BAD_CONFIG)
+    except places.HomeUnknownError as error:
+        fail(f"the agent can't be found: {error}", "name its control socket with --socket", EXIT_FAILED)
+
+
+def _ask_agent(paths: AgentPaths, question: Callable[[AgentView], T]) -> tuple[T] | None:
+    """The running agent's answer; None, after saying so, when none is running."""
+    try:
+        return (question(AgentView(ControlClient(paths.socket, ANSWER_SECONDS))),)
+    except NotRunning as error:
+        warn(f"tusd-agent: {error}")
+        warn("hint: start it with `systemctl start tusd-agent` or `tusd-agent run`; if it runs, name its --socket")
+        return None
+    except NoAnswer as error:
+        fail(str(error), error.hint, EXIT_NO_ANSWER)
+    except NotAllowed as error:
+        fail(str(error), error.hint, EXIT_FAILED)
+    except ControlError as error:
+        fail(error.message, error.hint, EXIT_FAILED)
 
 
 def _size_bytes(path: str) -> int:

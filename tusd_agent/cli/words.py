@@ -60,9 +60,9 @@ def instant(at: float, now: float) -> str:
     return f"{local_time(at)} ({distance(at, now)})"
 
 
-def plural(count: int, noun: str) -> str:
+def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """``1 job``, ``3 jobs``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {nouns or noun + 's'}"
 
 
 def width(text: str) -> int:

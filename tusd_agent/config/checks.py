@@ -104,6 +104,10 @@ def check_watches(
             yield Finding((*here, "endpoint"), f"there is no [endpoint.{watch.endpoint}]", hint)
         if os.path.exists(watch.path) and not os.path.isdir(watch.path):
             yield Finding((*here, "path"), "is not a folder")
+        if watch.max_size and watch.min_size > watch.max_size:
+            yield Finding((*here, "min_size"), "is larger than max_size: no file can be taken")
+        if watch.max_age_seconds and watch.min_age_seconds >= watch.max_age_seconds:
+            yield Finding((*here, "min_age_seconds"), "is not less than max_age_seconds: no file can be taken")
         if agent is not None and contains(watch.path, agent.state_dir):
             yield Finding(
                 (*here, "path"),

@@ -82,11 +82,11 @@ def explain_unknown(location: Location, given: Given, file: Path | None) -> Prob
         if key in model.model_fields
     ]
     hint = ""
-    if near := _nearest(str(key), names):
+    if elsewhere:
+        hint = f"{key} belongs in {' or '.join(elsewhere)}"
+    elif near := _nearest(str(key), names):
         right = near if variable is None else PREFIX + "__".join(map(str, (*above, near))).upper()
         hint = f"did you mean {right}?"
-    elif elsewhere:
-        hint = f"{key} belongs in {' or '.join(elsewhere)}"
     allowed = "" if hint else ", ".join(names)
     return Problem(dotted(location), "unknown setting", None, allowed, hint, file=file, variable=variable)
 

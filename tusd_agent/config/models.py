@@ -14,6 +14,7 @@ from .credentials import bearer_from_environment, bearer_from_file
 from .values import (
     AbsolutePath,
     EndpointName,
+    FileName,
     Headers,
     Metadata,
     OptionalPath,
@@ -23,12 +24,15 @@ from .values import (
     RateBytes,
     Seconds,
     SizeBytes,
+    Suffix,
     Url,
     Whole,
 )
 
 _SWITCH = "true or false"
 _PATH = "a path: absolute, beginning with ~, or relative to the folder of the configuration file"
+_YEARS = 10 * 366 * 86400
+_AGE = "seconds, from 0 to 316224000 (ten years); 0: no limit"
 _PATTERNS = 'a list of patterns as in .gitignore, such as ["*.tif", "!draft-*"]'
 
 
@@ -115,10 +119,28 @@ class WatchSettings(_Section):
     path: Annotated[AbsolutePath, Field(description=f"{_PATH}; watched folders must not overlap")]
     endpoint: Annotated[str, Field(description="the NAME of an [endpoint.NAME]")] = "default"
     recursive: Annotated[bool, Field(description=_SWITCH)] = True
+    max_depth: Annotated[Whole, Field(ge=0, le=4096, description="a whole number from 0 to 4096; 0: no limit")] = 0
+    watch: Annotated[Literal["auto", "inotify", "poll"], Field(description="auto, inotify or poll")] = "auto"
+    poll_interval_seconds: Annotated[
+        Seconds, Field(ge=0.1, le=86400, description="seconds, from 0.1 to 86400 (a day)")
+    ] = 10.0
+    contract: Annotated[Literal["settle", "rename", "marker"], Field(description="settle, rename or marker")] = "settle"
+    marker_suffix: Annotated[Suffix, Field(description="the end of a name, such as .done")] = ".done"
     settle_seconds: Annotated[Seconds, Field(ge=0.1, le=86400, description="seconds, from 0.1 to 86400 (a day)")] = 2.0
+    growing_after_seconds: Annotated[
+        Seconds, Field(ge=1, le=31 * 86400, description="seconds, from 1 to 2678400 (31 days)")
+    ] = 3600.0
+    existing: Annotated[Literal["upload", "ignore"], Field(description="upload or ignore")] = "upload"
     renamed: Annotated[Literal["same", "new"], Field(description="same or new")] = "same"
     include: Annotated[Patterns, Field(description=_PATTERNS)] = ()
     exclude: Annotated[Patterns, Field(description=_PATTERNS)] = ()
+    hidden: Annotated[bool, Field(description=_SWITCH)] = False
+    min_size: Annotated[SizeBytes, Field(description='bytes, such as 1024, "1KiB" or "1MB"; 0: no limit')] = 0
+    max_size: Annotated[SizeBytes, Field(description='bytes, such as 8388608, "8MiB" or "10GB"; 0: no limit')] = 0
+    min_age_seconds: Annotated[Seconds, Field(ge=0, le=_YEARS, description=_AGE)] = 0.0
+    max_age_seconds: Annotated[Seconds, Field(ge=0, le=_YEARS, description=_AGE)] = 0.0
+    guard_file: Annotated[FileName, Field(description="a name or a path below the folder")] = None
+    mount_check: Annotated[bool, Field(description=_SWITCH)] = True
     after_upload: Annotated[Literal["keep", "delete", "move"], Field(description="keep, delete or move")] = "keep"
     move_to: Annotated[OptionalPath, Field(description=f"{_PATH}; outside every watched folder")] = None
     priority: Annotated[Whole, Field(ge=-100, le=100, description="a whole number from -100 to 100")] = 0

@@ -190,6 +190,24 @@ def _endpoint_name(name: str) -> str:
     return name
 
 
+def _file_name(value: object) -> str | None:
+    """A path relative to the folder and below it, normalised; None when empty."""
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError("is no text")
+    parts = Path(value).parts
+    if os.path.isabs(value) or ".." in parts or not parts or "\0" in value:
+        raise ValueError("must be a name or path below the folder, without ..")
+    return os.path.join(*parts)
+
+
+def _suffix(value: str) -> str:
+    if not value or "/" in value or "\0" in value:
+        raise ValueError("must be some characters that a name may end with")
+    return value
+
+
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 SizeBytes = Annotated[int, PlainValidator(parse_size_bytes)]
@@ -203,3 +221,5 @@ Headers = dict[Annotated[str, AfterValidator(_header_name)], Annotated[SecretStr
 Metadata = dict[Annotated[str, AfterValidator(_metadata_key)], Annotated[str, PlainValidator(_metadata_value)]]
 Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
 EndpointName = Annotated[str, AfterValidator(_endpoint_name)]
+FileName = Annotated[str | None, PlainValidator(_file_name)]
+Suffix = Annotated[str, AfterValidator(_suffix)]

@@ -12,7 +12,7 @@ from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job, Place
 from ..jobs.reader import Page, Reader
 from ..jobs.states import State
-from .replies import Error, InFlight, JobReply, JobsReply, Status, escaped, job_reply, jobs_reply
+from .replies import Error, Explanation, InFlight, JobReply, JobsReply, Status, escaped, job_reply, jobs_reply
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -20,7 +20,7 @@ MAX_JOB_ID = 2**63 - 1
 MAX_PARAMETERS = 64
 SHOWN_OF_VALUE = 80
 
-Reply = Status | JobReply | JobsReply | Error
+Reply = Status | JobReply | JobsReply | Explanation | Error
 
 
 class Refused(Exception):
@@ -51,9 +51,10 @@ class Answer:
 
 
 class Commands:
-    """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands.
+    """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands,
+    `explain` the reply for a path, `None` where no watched folder has it.
 
-    Both are called by several threads.
+    All are called by several threads.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class Commands:
         reader: Reader,
         status: Callable[[], Status],
         in_flight: Callable[[], list[InFlight]] = list,
+        explain: Callable[[bytes], Explanation | None] = lambda path: None,
     ) -> None:
         self.reader = reader
         self.status = status
+        self.explain = explain
         self._in_flight = in_flight
 
     def live(self, reply: JobsReply) -> JobsReply:
@@ -122,6 +125,23 @@ def _job(commands: Commands, request: Request) -> JobReply:
     return reply
 
 
+def _explain(commands: Commands, request: Request) -> Explanation:
+    _known(request, ("path", "path_b64"))
+    encoded, plain = _single(request, "path_b64"), _single(request, "path")
+    if (encoded is None) == (plain is None):
+        missing = "give one of path and path_b64"
+        raise Refused(400, Error(code="bad_request", message="which path is meant?", hint=missing))
+    path = _path(encoded) if encoded is not None else os.fsencode(plain or "")
+    if not path.startswith(b"/"):
+        raise _bad("path", plain or "", "an absolute path")
+    explanation = commands.explain(os.path.normpath(path))
+    if explanation is None:
+        # Also for what is there, and whoever asks may not see: the socket is no way to look elsewhere.
+        message = f"{escaped(os.fsdecode(path))} lies in no watched folder"
+        raise Refused(404, Error(code="not_watched", message=message, hint="GET /v1/status lists the watched folders"))
+    return explanation
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A row of the table. ``{name}`` in the path stands for one segment. `changes`: it is more than looking."""
@@ -136,6 +156,7 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/status", _status),
     Command("GET", "/v1/jobs", _jobs),
     Command("GET", "/v1/jobs/{id}", _job),
+    Command("GET", "/v1/explain", _explain),
 )
 
 _PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(

@@ -37,8 +37,10 @@ class FolderCounts(TypedDict):
 class Folder(FolderCounts):
     """A watched folder. `problem` is a sentence; a folder with a problem may still be `available`.
 
-    `mode` is how its changes are learned of, `settling` counts files that are not quiet yet; the last scan is the last
-    complete one, null before the first.
+    `mode` is how its changes are learned of: inotify, or poll with the reason in parentheses. `settling` counts files
+    that are not complete yet, `growing` those of them that do not come to rest, `growing_example` is the path of one.
+    `scan_files_seen` counts the files of the scan that runs; the last scan is the last complete one, null before the
+    first.
     """
 
     endpoint: str
@@ -47,10 +49,26 @@ class Folder(FolderCounts):
     available: bool
     problem: str | None
     settling: int
+    growing: int
+    growing_example: str | None
     scanning: bool
+    scan_files_seen: int
     last_scan_at: float | None
     last_scan_seconds: float | None
     files_seen: int
+
+
+class Watcher(TypedDict):
+    """How the watching of all folders is doing. `watches` counts directories; `overflows` (of the kernel's queue),
+    `restarts` (of threads that had ended or gone deaf) and `gaps` (directories without a watch, mended) since the
+    start. `canary_at` is when the last event of our own came back, null before the first."""
+
+    alive: bool
+    watches: int
+    overflows: int
+    restarts: int
+    gaps: int
+    canary_at: float | None
 
 
 class Endpoint(TypedDict):
@@ -92,6 +110,7 @@ class Status(Counts):
     uid: int
     started_at: float
     folders: list[Folder]
+    watcher: Watcher
     endpoints: list[Endpoint]
     in_flight: list[InFlight]
 
@@ -131,6 +150,22 @@ class JobsReply(TypedDict):
 
     jobs: list[JobReply]
     next_cursor: int | None
+
+
+class Explanation(TypedDict):
+    """``GET /v1/explain``: what becomes of a path below a watched folder, and why.
+
+    `taken`: whether the rules take it; `rule` is the one that decided. `waits_for` is what has to happen before it is
+    queued or sent, null where nothing has to. `job` is the newest job of the path.
+    """
+
+    path: str
+    path_b64: str
+    folder: str
+    taken: bool
+    rule: str
+    waits_for: str | None
+    job: JobReply | None
 
 
 class Error(TypedDict):

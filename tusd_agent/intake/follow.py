@@ -9,13 +9,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import beneath
+from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.model import Fingerprint, Found, Job, Place, shown
 from .filters import Filter
 from .folder import FolderState, WatchedFolder
+from .ground import Ground
 from .notes import LIMIT, Notes
-from .scan import ABSENT, FolderUnavailable, Scan, end_absent, unavailable_sentence
-from .settle import Observation, Settling
+from .scan import ABSENT, FolderUnavailable, Scan, end_absent
+from .settle import Later, Observation, Settling
 from .taking import MAX_BATCH, Taking
 
 log = logging.getLogger("tusd_agent.intake")
@@ -29,6 +31,10 @@ class Clocks:
     monotonic: Callable[[], float]
 
 
+# A scan may take at most one part in so many of the time.
+_SCAN_SHARE = 10
+
+
 class FollowedFolder:
     """The steps are taken by one thread; `notes` takes in from any. `now` is monotonic throughout.
 
@@ -40,6 +46,7 @@ class FollowedFolder:
         self,
         folder: WatchedFolder,
         ledger: Ledger,
+        folders: Folders,
         clocks: Clocks,
         doubt: Callable[[Job, Found], None],
         rescan_interval_seconds: float,
@@ -47,16 +54,27 @@ class FollowedFolder:
         self.folder = folder
         self.rules = Filter(folder)
         self.notes = Notes()
+        self.ground = Ground(folder, folders, clocks.wall)
+        self.taking = Taking(folder, self.rules, ledger, lambda: self.ground.memory, doubt)
+        # Where a contract says that a file is complete, nothing has to be waited for.
+        self.settling = Settling(
+            folder.settle_seconds if folder.contract == "settle" else 0.0, folder.growing_after_seconds
+        )
         self.available = False
         self.problem: str | None = None
         self.look_at = 0.0
-        self.watch_at = 0.0
         self.identity: tuple[int, int] | None = None
+        self.polled_because: str | None = None
+        """Why it is scanned again and again instead of being watched; `None`: it is watched."""
+        self.is_watched: Callable[[bytes], bool] = lambda directory: True
+        """Whether a directory below has its watch; set by whoever keeps the watches."""
+        self.unwatched: list[bytes] = []
+        """Directories that the last complete scan found without a watch."""
+        self._marker = os.fsencode(folder.marker_suffix) if folder.contract == "marker" else None
         self._rescan_interval_seconds = rescan_interval_seconds
         self._ledger = ledger
         self._clocks = clocks
-        self._settling = Settling(folder.settle_seconds)
-        self._taking = Taking(folder, ledger, doubt)
+        self._later = Later()
         self._dirty_at: float | None = None
         self._subtrees: dict[bytes, None] = {}
         self._scan: Scan | None = None
@@ -78,6 +96,9 @@ class FollowedFolder:
             self._look_at(relative, now)
 
     def _look_at(self, relative: bytes, now: float) -> None:
+        if self._marker is not None and relative.endswith(self._marker):
+            # The marker says that the file beside it is complete.
+            relative = relative.removesuffix(self._marker)
         place = Place.below(self.folder.path, relative)
         as_file = self.rules.verdict(relative, is_directory=False).taken
         if not as_file and not self.rules.verdict(relative, is_directory=True).taken:
@@ -103,40 +124,58 @@ class FollowedFolder:
         self._subtrees[relative] = None
 
     def _settle(self, place: Place, fingerprint: Fingerprint, now: float) -> None:
-        if len(self._settling) >= LIMIT and place not in self._settling:
+        if len(self.settling) >= LIMIT and place not in self.settling:
             # Memory stays bounded: the rest is found again by a scan, quiet by then.
             self.mark_dirty(now + self.folder.settle_seconds)
             return
-        self._settling.note(place, now)
-        self._settling.observe(place, fingerprint, now)
+        self.settling.note(place, now)
+        self.settling.observe(place, fingerprint, now)
 
     def take_settled(self, now: float) -> int:
         """Takes the files whose quiet time is over, at most one batch of them; returns how many."""
         ready: list[tuple[Place, Fingerprint]] = []
-        for place in self._settling.due(now, MAX_BATCH):
+        for place in self._later.take_due(now, MAX_BATCH):
+            self.settling.note(place, now)
+        for place in self.settling.due(now, MAX_BATCH):
             try:
                 found = beneath.status(place.folder, place.directory, place.name)
             except OSError as error:
                 if error.errno in ABSENT or isinstance(error, PermissionError):
-                    self._settling.observe(place, None, now)
+                    self.settling.observe(place, None, now)
                 else:
-                    self._settling.note(place, now)
+                    self.settling.note(place, now)
                 continue
             fingerprint = Fingerprint.of(found) if stat.S_ISREG(found.st_mode) else None
-            if self._settling.observe(place, fingerprint, now) is Observation.READY and fingerprint is not None:
+            if self.settling.observe(place, fingerprint, now) is Observation.READY and fingerprint is not None:
                 ready.append((place, fingerprint))
         return self._take(ready, now)
 
     def _take(self, ready: list[tuple[Place, Fingerprint]], now: float) -> int:
         try:
-            unsettled = self._taking.take(ready, self._clocks.wall())
+            wall = self._clocks.wall()
+            unsettled = self.taking.take(ready, wall)
         except Exception:
             for place, fingerprint in ready:
                 self._settle(place, fingerprint, now)
             raise
-        for place in unsettled:
-            self._settling.note(place, now)
+        for place, again_at in unsettled.too_young:
+            self._look_later(place, now + again_at - wall)
+        in_use = set(unsettled.in_use)
+        for place, _ in ready:
+            if place not in in_use:
+                self.settling.forget(place)
+            elif self.folder.contract == "settle":
+                self.settling.note(place, now)
+            else:
+                self.settling.forget(place)
+                self._look_later(place, now + self.folder.settle_seconds)
         return len(ready)
+
+    def _look_later(self, place: Place, due: float) -> None:
+        if len(self._later) >= LIMIT:
+            self.mark_dirty(due)
+        else:
+            self._later.add(place, due)
 
     def advance_scan(self, now: float) -> int:
         """Begins a scan that is due, and goes on by a slice with the one that runs; returns how many files it took."""
@@ -155,15 +194,15 @@ class FollowedFolder:
             self._end_scan(self._scan, now)
             return 0
         for place, fingerprint in part.fresh:
-            if place not in self._settling:
+            if place not in self.settling:
                 self._settle(place, fingerprint, now)
-        return self._take([found for found in part.ready if found[0] not in self._settling], now)
+        return self._take([found for found in part.ready if found[0] not in self.settling], now)
 
     def _begin_scan(self, now: float) -> None:
         if self._dirty_at is not None and self._dirty_at <= now:
             self._dirty_at = None
             self._subtrees.clear()
-            self._scan = Scan(self.folder, self.rules, self._ledger)
+            self._scan = Scan(self.folder, self.rules, self._ledger, is_watched=self.is_watched)
         elif self._subtrees:
             start = next(iter(self._subtrees))
             del self._subtrees[start]
@@ -184,8 +223,9 @@ class FollowedFolder:
             return
         self._unreadable = result.problems
         # Not all folders, nor all agents of a site, at the same time.
-        self.mark_dirty(now + self._rescan_interval_seconds * random.uniform(0.9, 1.1))
         seconds = self._clocks.monotonic() - self._scan_started
+        self.mark_dirty(now + self.scan_interval_seconds(seconds) * random.uniform(0.9, 1.1))
+        self.unwatched = result.unwatched
         self._last_scan = (self._clocks.wall(), seconds, result.files_seen)
         log.debug("Scanned %s in %.1f s: %s", shown(self.folder.path), seconds, result)
 
@@ -193,7 +233,7 @@ class FollowedFolder:
         """Ends the jobs whose files a scan did not find, if they are not there now either."""
         while self._absent and self._absent[0][0] <= now:
             _, directory = self._absent[0]
-            if self.look() != self.identity:
+            if self.ground.look() != self.identity:
                 # Another disk, or an empty mount point: its absence says nothing of the file.
                 self._absent.clear()
                 return
@@ -202,27 +242,34 @@ class FollowedFolder:
             if ended:
                 log.info("Gone before they were sent: %d files of %s", ended, shown(self.folder.path))
 
-    def look(self) -> tuple[int, int]:
-        """Device and inode of the folder; raises `FolderUnavailable` when it is not there or can't be read."""
-        try:
-            with os.scandir(self.folder.path):
-                found = os.stat(self.folder.path)
-        except OSError as error:
-            raise FolderUnavailable(unavailable_sentence(error)) from error
-        return found.st_dev, found.st_ino
+    def scan_interval_seconds(self, last_seconds: float = 0.0) -> float:
+        """How long after a scan the next one is due: sooner where nothing but scans finds files."""
+        if self.polled_because is None:
+            return self._rescan_interval_seconds
+        poll_seconds = max(self.folder.poll_interval_seconds, _SCAN_SHARE * last_seconds)
+        return min(poll_seconds, self._rescan_interval_seconds)
 
     def is_present(self) -> bool:
         """Whether the folder is the one that was taken up. Any thread may ask."""
         try:
-            return self.identity is not None and self.look() == self.identity
+            return self.identity is not None and self.ground.look() == self.identity
         except FolderUnavailable:
             return False
 
     def take_up(self, identity: tuple[int, int], now: float) -> None:
         """The folder is there, now or again, or another one in its place: everything in it is to be seen."""
+        self.ground.remember()
         self.available = True
         self.identity = identity
         self.mark_dirty(now)
+
+    def has_directory(self, directory: bytes) -> bool:
+        """Whether this directory is (still) there."""
+        try:
+            with beneath.directory(self.folder.path, directory):
+                return True
+        except OSError:
+            return False
 
     def give_up(self) -> None:
         """The folder is unavailable: what ran is dropped, what settles is kept for its return."""
@@ -234,7 +281,8 @@ class FollowedFolder:
         """When the next step is due; `None` when nothing is to be done."""
         if self._scan is not None or self._subtrees:
             return now
-        dues = [self._settling.next_due(), self._dirty_at, self._absent[0][0] if self._absent else None]
+        dues = [self.settling.next_due(), self._later.next_due(), self._dirty_at]
+        dues.append(self._absent[0][0] if self._absent else None)
         return min((due for due in dues if due is not None), default=None)
 
     def state(self, problem: str | None) -> FolderState:
@@ -243,13 +291,17 @@ class FollowedFolder:
         if unreadable is not None and len(self._unreadable) > 1:
             unreadable += f" (and {len(self._unreadable) - 1} more)"
         scanned_at, seconds, seen = self._last_scan or (None, None, 0)
+        growing = next(iter(self.settling.growing), None)
         return FolderState(
             path=self.folder.path,
-            mode="inotify",
+            mode="inotify" if self.polled_because is None else f"poll ({self.polled_because})",
             available=self.available,
             problem=self.problem or problem or unreadable,
-            settling=len(self._settling),
+            settling=len(self.settling) + len(self._later),
+            growing=len(self.settling.growing),
+            growing_example=growing.path if growing is not None else None,
             scanning=self._scan is not None or (self.available and self._last_scan is None),
+            scan_files_seen=self._scan.result.files_seen if self._scan is not None else 0,
             last_scan_at=scanned_at,
             last_scan_seconds=seconds,
             files_seen=seen,

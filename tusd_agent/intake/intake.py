@@ -10,11 +10,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
+from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.model import shown
+from .canary import Canary
 from .doubts import Doubts, Stop
-from .folder import FolderState, WatchedFolder
+from .explain import Explanation, explain
+from .folder import FolderState, WatchedFolder, WatcherHealth
 from .follow import Clocks, FollowedFolder
 from .presence import Presence
 from .scan import FolderUnavailable
@@ -28,7 +32,8 @@ class Intake:
     """All watched folders. Safe for use by several threads, `tick` excepted: that is one thread's.
 
     `look_again_seconds`: how often each folder is looked at, to see whether it is there and still the same one.
-    `retry_seconds`: how long to wait when the queue could not be written. SIGIO must be ignored (`beneath.at_rest`).
+    `retry_seconds`: how long to wait when the queue could not be written. `canary_folder`: a folder of the agent's own
+    for the file by which deaf threads are found. SIGIO must be ignored (`beneath.at_rest`).
     """
 
     def __init__(
@@ -36,24 +41,32 @@ class Intake:
         folders: Iterable[WatchedFolder],
         ledger: Ledger,
         *,
+        memory: Folders,
         rescan_interval_seconds: float,
+        canary_folder: Path | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         look_again_seconds: float = 5.0,
         retry_seconds: float = 1.0,
     ) -> None:
         clocks = Clocks(clock, monotonic)
+        self._ledger = ledger
+        self._clock = clock
         self._monotonic = monotonic
         self._retry_seconds = retry_seconds
         self.doubts = Doubts(ledger, self.note, clock)
         self._followed = {
             os.path.join(os.fsencode(folder.path), b""): FollowedFolder(
-                folder, ledger, clocks, self.doubts.add, rescan_interval_seconds
+                folder, ledger, memory, clocks, self.doubts.add, rescan_interval_seconds
             )
             for folder in folders
         }
         self._presence = Presence(
-            self._followed.values(), self.note, self._events_lost, look_again_seconds, rescan_interval_seconds
+            self._followed.values(),
+            self.note,
+            self._events_lost,
+            look_again_seconds,
+            Canary(canary_folder, clock) if canary_folder is not None else None,
         )
         self._paused_until = 0.0
         self._ledger_problem: str | None = None
@@ -97,6 +110,13 @@ class Intake:
         followed = self._followed.get(os.path.join(os.fsencode(folder), b""))
         return followed is not None and followed.is_present()
 
+    def explain(self, path: bytes) -> Explanation | None:
+        """What becomes of this absolute path, and why; `None` when it lies in no watched folder."""
+        for prefix, followed in self._followed.items():
+            if path.startswith(prefix) and (relative := path[len(prefix) :].strip(b"/")):
+                return explain(followed, relative, self._ledger, self._clock(), self._monotonic())
+        return None
+
     def rescan(self, folder: str | None = None) -> list[str]:
         """Has the folder, or all folders, scanned as soon as possible; returns which (none: no such folder)."""
         chosen = [followed for followed in self._followed.values() if folder in (None, followed.folder.path)]
@@ -108,6 +128,14 @@ class Intake:
     def folder_states(self) -> list[FolderState]:
         """How things stand with each folder, as of the last tick."""
         return self._states
+
+    def health(self) -> WatcherHealth:
+        """How the watching as a whole is doing."""
+        return self._presence.health()
+
+    def wake(self) -> None:
+        """Has everything looked at now: for who saw a thread end, say."""
+        self._woken.set()
 
     def problems(self) -> list[str]:
         """What the operator should know, a sentence each; empty when all is well."""
@@ -136,39 +164,46 @@ class Intake:
 
     def tick(self, now: float) -> float:
         """Does what is due at `now` (monotonic), in short steps; returns the seconds until something is due again."""
-        self._presence.look(now)
+        if self._paused_until <= now:
+            self._writing(lambda: self._presence.look(now), now)
         for followed in self._followed.values():
             followed.read_notes(now)
-        if self._paused_until <= now:
-            for followed in self._followed.values():
-                if followed.available:
-                    self._advance(followed, now)
+        for followed in self._followed.values():
+            if followed.available and self._paused_until <= now:
+                self._advance(followed, now)
         self._states = [followed.state(self._presence.problem(followed)) for followed in self._followed.values()]
         self.looked_at = True
         return max(0.0, self._next_due(now) - now)
 
     def _advance(self, followed: FollowedFolder, now: float) -> None:
-        try:
+        def steps() -> int:
             taken = followed.take_settled(now)
             taken += followed.advance_scan(now)
             followed.end_absent(now)
+            return taken
+
+        try:
+            if self._writing(steps, now) and self._ledger_problem:
+                log.info("The queue can be written again")
+                self._ledger_problem = None
         except FolderUnavailable as unavailable:
             self._presence.lose(followed, str(unavailable), now)
+
+    def _writing(self, step: Callable[[], int | None], now: float) -> int | None:
+        """Takes a step that needs the queue; after one that failed for its sake there is a pause."""
+        try:
+            return step()
         except sqlite3.Error as error:
             problem = f"the queue can't be written: {error}. Nothing is lost, it is tried again"
             if self._ledger_problem != problem:
                 log.error("%s", problem)
             self._ledger_problem = problem
             self._paused_until = now + self._retry_seconds
-        else:
-            if taken and self._ledger_problem:
-                log.info("The queue can be written again")
-                self._ledger_problem = None
+            return None
 
     def _next_due(self, now: float) -> float:
-        due = now + IDLE_SECONDS
+        due = min(now + IDLE_SECONDS, max(self._presence.next_due(), self._paused_until))
         for followed in self._followed.values():
-            due = min(due, followed.look_at)
             if followed.available and (next_due := followed.next_due(now)) is not None:
                 due = min(due, max(next_due, self._paused_until))
         return due

@@ -1,18 +1,18 @@
 """What lies in a folder, looked at directory by directory and compared with what the ledger knows.
 
 The scan finds what no event told of: files from before the start, lost events, file systems without events. It holds
-one directory's rows at a time and never a list of all paths. It goes on in slices, so that whoever runs it can do
-something else in between.
+the rows of one directory at a time (of a part of it where there are many), and never a list of all paths. It goes on in
+slices, so that whoever runs it can do something else in between.
 """
 
 import errno
 import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from .. import beneath
-from ..jobs.ledger import Known, Ledger, Verdict, judge
+from ..jobs.ledger import Known, Ledger, Verdict
 from ..jobs.model import ASIDE_PREFIX, Fingerprint, Place, shown
 from ..jobs.states import State
 from .asides import put_back
@@ -21,11 +21,13 @@ from .folder import WatchedFolder
 
 SLICE_ENTRIES = 1000
 SLICE_DIRECTORIES = 100
+ROWS_AT_ONCE = 5000
+"""Of a directory with more rows than this those of `BATCH_ENTRIES` names are asked for at a time."""
+BATCH_ENTRIES = 500
+PROBLEMS_KEPT = 100
 ENDED_BY_ABSENCE = frozenset({State.PENDING, State.FAILED, State.HELD})
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 """What opening a path below a folder says when it is not there: a component is gone, no directory, or a link."""
-
-_Rows = dict[bytes, list[tuple[Known, bool]]]
 
 
 class FolderUnavailable(Exception):
@@ -35,7 +37,7 @@ class FolderUnavailable(Exception):
 @dataclass(slots=True)
 class ScanResult:
     """What a scan has seen so far. `problems` has a sentence for each directory or file that could not be looked at;
-    `absent` the directories where files are missing that have a job."""
+    `absent` the directories where files are missing that have a job, `unwatched` those that no events come from."""
 
     files_seen: int = 0
     directories_seen: int = 0
@@ -45,6 +47,7 @@ class ScanResult:
     put_back: int = 0
     problems: dict[bytes, str] = field(default_factory=dict)
     absent: list[bytes] = field(default_factory=list)
+    unwatched: list[bytes] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -58,12 +61,20 @@ class Slice:
 class Scan:
     """One scan of a folder, or of the directory `start` below it. Nothing is looked at before the first `step`."""
 
-    def __init__(self, folder: WatchedFolder, rules: Filter, ledger: Ledger, start: bytes = b"") -> None:
+    def __init__(
+        self,
+        folder: WatchedFolder,
+        rules: Filter,
+        ledger: Ledger,
+        start: bytes = b"",
+        is_watched: Callable[[bytes], bool] = lambda directory: True,
+    ) -> None:
         self.folder = folder
         self.start = start
         self.result = ScanResult()
         self._rules = rules
         self._ledger = ledger
+        self._is_watched = is_watched
         self._stack = [start]
         self._slices: Iterator[Slice] | None = None
         self._slice = Slice()
@@ -109,50 +120,80 @@ class Scan:
 
     def _directory(self, directory: bytes) -> Iterator[Slice]:
         with beneath.directory(self.folder.path, directory) as descriptor, os.scandir(descriptor) as entries:
-            rows = self._ledger.known(self.folder.path, directory)
             self.result.directories_seen += 1
-            for entry in entries:
-                self._entry(descriptor, directory, entry, rows)
-                self._left_entries -= 1
-                if self._left_entries <= 0:
-                    yield self._cut()
+            if len(self.result.unwatched) < PROBLEMS_KEPT and not self._is_watched(directory):
+                self.result.unwatched.append(directory)
+            if self._ledger.count(self.folder.path, directory, ROWS_AT_ONCE + 1) > ROWS_AT_ONCE:
+                yield from self._large_directory(descriptor, directory, entries)
+                return
+            rows = self._ledger.known(self.folder.path, directory)
+            yield from self._entries(descriptor, directory, entries, rows)
             # What is left has not been seen under its name.
-            if any(known.state in ENDED_BY_ABSENCE for of_name in rows.values() for known, _ in of_name):
+            if any(known.state in ENDED_BY_ABSENCE for known in rows.values()):
                 self.result.absent.append(directory)
 
-    def _entry(self, descriptor: int, directory: bytes, entry: "os.DirEntry[str]", rows: _Rows) -> None:
+    def _large_directory(
+        self, descriptor: int, directory: bytes, entries: Iterator["os.DirEntry[str]"]
+    ) -> Iterator[Slice]:
+        while batch := list(islice(entries, BATCH_ENTRIES)):
+            rows = self._ledger.known(self.folder.path, directory, [os.fsencode(entry.name) for entry in batch])
+            yield from self._entries(descriptor, directory, batch, rows)
+        # Which of its files are absent only a look at each tells.
+        if self._ledger.unsent(self.folder.path, directory):
+            self.result.absent.append(directory)
+
+    def _entries(
+        self, descriptor: int, directory: bytes, entries: Iterable["os.DirEntry[str]"], rows: dict[bytes, Known]
+    ) -> Iterator[Slice]:
+        for entry in entries:
+            try:
+                self._entry(descriptor, directory, entry, rows)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                place = Place(self.folder.path, directory, os.fsencode(entry.name))
+                self._problem(place.relative, "", error)
+            self._left_entries -= 1
+            if self._left_entries <= 0:
+                yield self._cut()
+
+    def _entry(self, descriptor: int, directory: bytes, entry: "os.DirEntry[str]", rows: dict[bytes, Known]) -> None:
         name = os.fsencode(entry.name)
-        place = Place(self.folder.path, directory, name)
-        of_name = rows.pop(name, ())
-        try:
-            if entry.is_dir(follow_symlinks=False):
-                if self._rules.verdict(place.relative, is_directory=True).taken:
-                    self._stack.append(place.relative)
-                return
-            if name.startswith(ASIDE_PREFIX):
-                self._aside(descriptor, directory, name)
-                return
-            if not entry.is_file(follow_symlinks=False):
-                return
-            if not self._rules.verdict(place.relative, is_directory=False).taken:
-                self.result.ignored += 1
-                return
-            found = entry.stat(follow_symlinks=False)
-        except FileNotFoundError:
+        known = rows.pop(name, None)
+        if entry.is_dir(follow_symlinks=False):
+            relative = directory + b"/" + name if directory else name
+            if self._rules.verdict(relative, is_directory=True).taken:
+                self._stack.append(relative)
             return
-        if not stat.S_ISREG(found.st_mode):
+        if not entry.is_file(follow_symlinks=False):
+            return
+        if name.startswith(ASIDE_PREFIX):
+            self._aside(descriptor, directory, name)
+            return
+        fingerprint = Fingerprint.of(entry.stat(follow_symlinks=False))
+        # Most files are known, and the rules need no asking for those: rows come before patterns.
+        if known is not None and known.is_exactly(fingerprint):
+            self.result.files_seen += 1
+            return
+        place = Place(self.folder.path, directory, name)
+        if not self._is_taken(place, fingerprint):
+            self.result.ignored += 1
             return
         self.result.files_seen += 1
-        fingerprint = Fingerprint.of(found)
-        verdict, _ = judge(((known.state, known.fingerprint, whole) for known, whole in of_name), fingerprint)
-        if verdict is Verdict.KNOWN:
+        if known is not None and known.judge(fingerprint) is Verdict.KNOWN:
             return
-        if self._now - found.st_ctime >= self.folder.settle_seconds:
+        if self._now - fingerprint.ctime_ns / 1e9 >= self.folder.settle_seconds:
             self._slice.ready.append((place, fingerprint))
             self.result.taken += 1
         else:
             self._slice.fresh.append((place, fingerprint))
             self.result.settling += 1
+
+    def _is_taken(self, place: Place, fingerprint: Fingerprint) -> bool:
+        if not self._rules.verdict(place.relative, is_directory=False).taken:
+            return False
+        verdict = self._rules.content(fingerprint, self._now)
+        return verdict.taken or verdict.again_at is not None
 
     def _aside(self, descriptor: int, directory: bytes, name: bytes) -> None:
         try:
@@ -181,9 +222,12 @@ class Scan:
             raise FolderUnavailable(unavailable_sentence(error)) from error
         _require_root(self.folder.path)
         if error.errno not in ABSENT:
-            self.result.problems[directory] = (
-                f"the directory {shown(directory)} can't be looked at: {error.strerror or error}"
-            )
+            self._problem(directory, "the directory ", error)
+
+    def _problem(self, relative: bytes, what: str, error: OSError) -> None:
+        if len(self.result.problems) < PROBLEMS_KEPT:
+            sentence = f"{what}{shown(relative)} can't be looked at: {error.strerror or error}"
+            self.result.problems[relative] = sentence
 
 
 def unavailable_sentence(error: OSError) -> str:
@@ -202,12 +246,7 @@ def end_absent(folder: WatchedFolder, directory: bytes, ledger: Ledger, now: flo
 
     Raises `FolderUnavailable` when that can't be told.
     """
-    waiting = [
-        (name, known.job_id)
-        for name, rows in ledger.known(folder.path, directory).items()
-        for known, _ in rows
-        if known.state in ENDED_BY_ABSENCE
-    ]
+    waiting = ledger.unsent(folder.path, directory)
     try:
         with beneath.directory(folder.path, directory) as descriptor:
             gone = [job_id for name, job_id in waiting if _is_gone(descriptor, name)]

@@ -5,10 +5,11 @@ closed may be opened again (inotify(7)). So a file settles: it is ready when for
 and ``stat(2)`` kept saying the same, ctime included (a copy that restores the mtime can't restore that).
 """
 
+import heapq
 from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum
-from itertools import islice
+from itertools import count, islice
 
 from ..jobs.model import Fingerprint, Place
 
@@ -23,6 +24,7 @@ class Observation(Enum):
 
 @dataclass(slots=True)
 class _Quiet:
+    first_at: float
     since: float
     fingerprint: Fingerprint | None
 
@@ -30,12 +32,16 @@ class _Quiet:
 class Settling:
     """The files of one folder that are not quiet yet. Instants are monotonic seconds.
 
-    Kept in the order of their quiet times, which all last equally long: noting, looking and taking out are O(1).
+    Kept in the order of their quiet times, which all last equally long: noting, looking and taking out are O(1). A file
+    that finds no rest for `growing_after_seconds` is kept all the same, and is among the `growing`.
     """
 
-    def __init__(self, settle_seconds: float) -> None:
+    def __init__(self, settle_seconds: float, growing_after_seconds: float = float("inf")) -> None:
         self._settle_seconds = settle_seconds
+        self._growing_after_seconds = growing_after_seconds
         self._quiet: OrderedDict[Place, _Quiet] = OrderedDict()
+        self.growing: dict[Place, float] = {}
+        """The files that never rest, and since when they have been here."""
 
     def __len__(self) -> int:
         return len(self._quiet)
@@ -47,18 +53,21 @@ class Settling:
         """Something happened to the file: its quiet time begins anew."""
         quiet = self._quiet.get(place)
         if quiet is None:
-            self._quiet[place] = _Quiet(now, None)
-        else:
-            quiet.since = now
-            self._quiet.move_to_end(place)
+            self._quiet[place] = _Quiet(now, now, None)
+            return
+        quiet.since = now
+        self._quiet.move_to_end(place)
+        if now - quiet.first_at >= self._growing_after_seconds:
+            self.growing.setdefault(place, quiet.first_at)
 
     def observe(self, place: Place, fingerprint: Fingerprint | None, now: float) -> Observation:
-        """What ``stat`` says of the file now (`None`: it is gone). One that is ready or gone is no longer kept.
+        """What ``stat`` says of the file now (`None`: it is gone, and is forgotten).
 
-        The first look at a file only says what the next one is compared with.
+        The first look at a file only says what the next one is compared with. One that is ready is kept until it is
+        noted again, as one that turns out to be in use, or forgotten.
         """
         if fingerprint is None:
-            self._quiet.pop(place, None)
+            self.forget(place)
             return Observation.GONE
         if place not in self._quiet:
             self.note(place, now)
@@ -66,10 +75,12 @@ class Settling:
         if quiet.fingerprint != fingerprint:
             quiet.fingerprint = fingerprint
             self.note(place, now)
-        if now < quiet.since + self._settle_seconds:
-            return Observation.NOT_YET
-        del self._quiet[place]
-        return Observation.READY
+        return Observation.NOT_YET if now < quiet.since + self._settle_seconds else Observation.READY
+
+    def forget(self, place: Place) -> None:
+        """The file needs no more looks."""
+        self._quiet.pop(place, None)
+        self.growing.pop(place, None)
 
     def due(self, now: float, limit: int) -> list[Place]:
         """At most `limit` files whose quiet time is over, unless a look says otherwise; the longest quiet first."""
@@ -85,3 +96,39 @@ class Settling:
         for quiet in self._quiet.values():
             return quiet.since + self._settle_seconds
         return None
+
+    def left_seconds(self, place: Place, now: float) -> float | None:
+        """How long the file must stay quiet from now; `None` when it does not settle. Any thread may ask."""
+        quiet = self._quiet.get(place)
+        return None if quiet is None else max(0.0, quiet.since + self._settle_seconds - now)
+
+
+class Later:
+    """Files to be looked at again at an instant of their own. Monotonic seconds; a place counts once."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Place]] = []  # the number only keeps places from being compared
+        self._numbers = count()
+        self._places: set[Place] = set()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, place: Place, due: float) -> None:
+        """Once more at `due`; nothing changes for a place that waits already."""
+        if place not in self._places:
+            self._places.add(place)
+            heapq.heappush(self._heap, (due, next(self._numbers), place))
+
+    def take_due(self, now: float, limit: int) -> list[Place]:
+        """Takes out at most `limit` places whose instant has come, the earliest first."""
+        due: list[Place] = []
+        while self._heap and self._heap[0][0] <= now and len(due) < limit:
+            _, _, place = heapq.heappop(self._heap)
+            self._places.discard(place)
+            due.append(place)
+        return due
+
+    def next_due(self) -> float | None:
+        """The earliest instant; `None` when nothing waits."""
+        return self._heap[0][0] if self._heap else None

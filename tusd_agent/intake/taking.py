@@ -2,13 +2,17 @@
 
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from enum import Enum
 
 from .. import beneath
+from ..jobs.folders import FolderMemory
 from ..jobs.ledger import Ledger, Verdict
-from ..jobs.model import Fingerprint, Found, Job, Place, shown
+from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
 from ..jobs.states import State
+from .filters import Filter
 from .folder import WatchedFolder
 from .scan import ABSENT
 
@@ -18,32 +22,71 @@ MAX_BATCH = 1000
 """So many new jobs go into one commit at most: it holds the queue's only lock."""
 
 
-class _Rest(Enum):
+_WORDS = {
+    Entry.QUEUE: "Taken",
+    Entry.HOLD: "Held until you release or adopt it, for the ledger is incomplete",
+    Entry.IGNORE: "Lay there before the folder was watched, not taken",
+}
+
+
+class Rest(Enum):
+    """What a look at an open file says."""
+
     AT_REST = "at rest"
     IN_USE = "in use"
     GONE = "gone"
 
 
-class Taking:
-    """Takes files of one folder into the queue. `doubt(job, found)` is told what only the digest can decide."""
+# The kernel stamps files with a clock that ticks a few milliseconds at a time: what was made just after the folder was
+# first seen may look older than that.
+_CLOCK_TICK_SECONDS = 0.1
 
-    def __init__(self, folder: WatchedFolder, ledger: Ledger, doubt: Callable[[Job, Found], None]) -> None:
+
+@dataclass(slots=True)
+class Unsettled:
+    """Files that are not to be taken yet: those in use, and those that are so at an instant since the epoch."""
+
+    in_use: list[Place] = field(default_factory=list)
+    too_young: list[tuple[Place, float]] = field(default_factory=list)
+
+
+class Taking:
+    """Takes files of one folder into the queue. `doubt(job, found)` is told what only the digest can decide.
+
+    `memory()` is what the ledger remembers of the folder.
+    """
+
+    def __init__(
+        self,
+        folder: WatchedFolder,
+        rules: Filter,
+        ledger: Ledger,
+        memory: Callable[[], FolderMemory | None],
+        doubt: Callable[[Job, Found], None],
+    ) -> None:
         self._folder = folder
+        self._rules = rules
         self._ledger = ledger
+        self._memory = memory
         self._doubt = doubt
 
-    def take(self, quiet: Iterable[tuple[Place, Fingerprint]], now: float) -> list[Place]:
-        """Queues the files that have no job yet; returns those that are in use after all and must settle again.
+    def take(self, quiet: Iterable[tuple[Place, Fingerprint]], now: float) -> Unsettled:
+        """Gives the files a job that have none yet; returns those that are not complete, or not old enough, after all.
 
         `now` is wall clock. Raises what the ledger raises; the same files can then simply be taken again.
         """
-        unsettled: list[Place] = []
+        unsettled = Unsettled()
         batch: list[Found] = []
         for place, fingerprint in quiet:
-            rest = _look_at_rest(place, fingerprint)
-            if rest is _Rest.IN_USE:
-                unsettled.append(place)
-            elif rest is _Rest.AT_REST and (found := self._unknown(place, fingerprint, now)) is not None:
+            verdict = self._rules.content(fingerprint, now)
+            if verdict.again_at is not None:
+                unsettled.too_young.append((place, verdict.again_at))
+            if not verdict.taken or self.marker_missing(place, fingerprint):
+                continue
+            rest = look_at_rest(place, fingerprint)
+            if rest is Rest.IN_USE:
+                unsettled.in_use.append(place)
+            elif rest is Rest.AT_REST and (found := self._unknown(place, fingerprint, now)) is not None:
                 batch.append(found)
             if len(batch) >= MAX_BATCH:
                 self._enqueue(batch, now)
@@ -52,18 +95,45 @@ class Taking:
             self._enqueue(batch, now)
         return unsettled
 
+    def marker_missing(self, place: Place, fingerprint: Fingerprint) -> bool:
+        """Whether the folder's contract wants a marker file beside this one, and there is none that is newer.
+
+        A marker older than the content was set for what lay there before. The content is as old as its ctime, or its
+        mtime where that was set back: a chmod after the marker does no harm.
+        """
+        if self._folder.contract != "marker":
+            return False
+        try:
+            found = beneath.status(place.folder, place.directory, place.name + os.fsencode(self._folder.marker_suffix))
+        except OSError:
+            return True
+        written_ns = min(fingerprint.mtime_ns, fingerprint.ctime_ns)
+        return not stat.S_ISREG(found.st_mode) or Fingerprint.of(found).ctime_ns < written_ns
+
+    def entry(self, fingerprint: Fingerprint) -> Entry:
+        """How a content that no job knows enters the ledger."""
+        changed_at = fingerprint.ctime_ns / 1e9
+        incomplete_since, memory = self._ledger.incomplete_since, self._memory()
+        if incomplete_since is not None and changed_at <= incomplete_since:
+            return Entry.HOLD
+        if self._folder.existing == "upload" or memory is None:
+            return Entry.QUEUE
+        return Entry.IGNORE if changed_at <= memory.first_seen_at - _CLOCK_TICK_SECONDS else Entry.QUEUE
+
     def _enqueue(self, batch: list[Found], now: float) -> None:
         self._ledger.enqueue(batch, now)
-        for found in batch:
-            log.debug("Taken: %s (%d bytes)", shown(found.place.path), found.fingerprint.size_bytes)
-        if len(batch) == 1:
-            log.info("Taken: %s", shown(batch[0].place.path))
-        else:
-            log.info("Taken: %d files of %s", len(batch), shown(self._folder.path))
+        for entry, words in _WORDS.items():
+            chosen = [found for found in batch if found.entry is entry]
+            for found in chosen:
+                log.debug("%s: %s (%d bytes)", words, shown(found.place.path), found.fingerprint.size_bytes)
+            if len(chosen) == 1:
+                log.info("%s: %s", words, shown(chosen[0].place.path))
+            elif chosen:
+                log.info("%s: %d files of %s", words, len(chosen), shown(self._folder.path))
 
     def _unknown(self, place: Place, fingerprint: Fingerprint, now: float) -> Found | None:
         """The file as a content to be queued; `None` when the ledger has it, or has it now under its new name."""
-        found = Found(place, fingerprint, self._folder.endpoint)
+        found = Found(place, fingerprint, self._folder.endpoint, self.entry(fingerprint))
         look = self._ledger.look(found)
         if look.verdict is Verdict.NEW:
             renamed = look.job is None and self._folder.renamed == "same" and self._follow(look.twins, found, now)
@@ -94,20 +164,20 @@ def _still_there(place: Place, inode: int) -> bool:
         return error.errno not in ABSENT
 
 
-def _look_at_rest(place: Place, fingerprint: Fingerprint) -> _Rest:
+def look_at_rest(place: Place, fingerprint: Fingerprint) -> Rest:
     """Whether nobody writes the file, as far as can be told, and it still is the one that was found quiet."""
     try:
         descriptor = beneath.open_regular(place.folder, place.directory, place.name)
     except beneath.NotRegular:
-        return _Rest.GONE
+        return Rest.GONE
     except PermissionError:
         # It can't be told; the upload will say that it can't be read, and try again when it can.
-        return _Rest.AT_REST
+        return Rest.AT_REST
     except OSError as error:
-        return _Rest.GONE if error.errno in ABSENT else _Rest.IN_USE
+        return Rest.GONE if error.errno in ABSENT else Rest.IN_USE
     try:
         if beneath.at_rest(descriptor) is False:
-            return _Rest.IN_USE
-        return _Rest.AT_REST if Fingerprint.of(os.fstat(descriptor)) == fingerprint else _Rest.IN_USE
+            return Rest.IN_USE
+        return Rest.AT_REST if Fingerprint.of(os.fstat(descriptor)) == fingerprint else Rest.IN_USE
     finally:
         os.close(descriptor)

@@ -37,6 +37,7 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirMovedEvent,
 ]
 _LIMITS = Path("/proc/sys/fs/inotify")
+STOP_SECONDS = 5.0
 
 
 class WatchFailed(Exception):
@@ -65,6 +66,8 @@ class Watcher:
         self._observer: BaseObserver | None = None
         self._roots: dict[str, bytes] = {}
         self._watches: dict[str, ObservedWatch] = {}
+        self.overflows = 0
+        """How often the kernel's queue overflowed, since the watcher was made."""
 
     def start(self) -> None:
         """Opens the inotify instance and starts its threads; raises `WatchFailed`."""
@@ -72,7 +75,7 @@ class Watcher:
         # created and filled at once, with a text that lists all of its watches: megabytes a line.
         warnings.filterwarnings("ignore", r"Callback with id .* (already exists|does not exist)", RuntimeWarning)
         try:
-            reader = _Reader(self._lost, self._refused)
+            reader = _Reader(self._overflowed, self._refused)
         except OSError as error:
             raise WatchFailed(_sentence(error, "the folders")) from error
         reader.start()
@@ -82,8 +85,42 @@ class Watcher:
 
     @property
     def alive(self) -> bool:
-        """Whether events are being read. A watcher that is not alive any more is to be stopped and started again."""
-        return self._reader is not None and self._reader.is_alive()
+        """Whether all threads that an event passes through live; a watcher that does not is to be started again."""
+        if self._reader is None or self._observer is None:
+            return False
+        emitters = list(self._observer.emitters)
+        return self._reader.is_alive() and self._observer.is_alive() and all(one.is_alive() for one in emitters)
+
+    @property
+    def watches(self) -> int:
+        """How many directories are watched."""
+        return 0 if self._reader is None else self._reader.watches
+
+    def is_watched(self, folder: WatchedFolder, directory: bytes) -> bool:
+        """Whether this directory below the folder is watched, and under the name that it has now."""
+        watch, root = self._watches.get(folder.path), self._roots.get(folder.path)
+        if self._observer is None or watch is None or root is None:
+            return False
+        # watchdog has no public way to ask.
+        emitter = self._observer._emitter_for_watch.get(watch)
+        group = emitter._inotify if isinstance(emitter, InotifyEmitter) else None
+        path = os.path.join(root, directory) if directory else root
+        return group is not None and path in group._active_callbacks_by_path
+
+    def watch_directory(self, directory: str, on_event: Callable[[], object]) -> None:
+        """Watches one directory, for its own sake: the canary's. Raises `WatchFailed`."""
+        if self._observer is None:
+            raise WatchFailed("the watcher is not running")
+        try:
+            path = os.path.realpath(directory)
+            self._observer.schedule(
+                _Forward(os.fsencode(path), os.fsencode(path), lambda _: on_event()),
+                path,
+                recursive=False,
+                event_filter=[FileClosedEvent],
+            )
+        except OSError as error:
+            raise WatchFailed(_sentence(error, shown(directory))) from error
 
     def watch(self, folder: WatchedFolder) -> None:
         """Watches the folder; raises `WatchFailed`. A link in the folder's own path is followed, none below it."""
@@ -112,17 +149,23 @@ class Watcher:
             self._observer.unschedule(watch)
 
     def stop(self) -> None:
-        """Ends all watches and threads; no note comes after it has returned."""
+        """Ends all watches and threads; no note comes after it has returned, but from a thread that does not end."""
         self._roots.clear()
         self._watches.clear()
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
-        if self._reader is not None:
-            self._reader.stop()
-            self._reader.join()
-            self._reader = None
+        observer, self._observer = self._observer, None
+        reader, self._reader = self._reader, None
+        for thread in (observer, reader):
+            if thread is None:
+                continue
+            thread.stop()
+            # One that hangs, on a dead network file system say, must not hold up the others.
+            thread.join(STOP_SECONDS)
+            if thread.is_alive():
+                log.warning("The thread %s hangs and is left behind", thread.name)
+
+    def _overflowed(self) -> None:
+        self.overflows += 1
+        self._lost()
 
     def _refused(self, path: bytes) -> None:
         for folder, root in list(self._roots.items()):
@@ -133,11 +176,15 @@ class Watcher:
 class _Reader(InotifyFD):
     """The thread that reads the inotify instance; it tells what watchdog keeps to itself."""
 
-    def __init__(self, lost: Callable[[], object], refused: Callable[[bytes], object]) -> None:
+    def __init__(self, overflowed: Callable[[], object], refused: Callable[[bytes], object]) -> None:
         super().__init__()
         self.name = "inotify"
-        self._lost = lost
+        self._overflowed = overflowed
         self._refused = refused
+
+    @property
+    def watches(self) -> int:
+        return len(self._watch_for_wd)
 
     def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         """As in watchdog, which passes over a directory below a folder that can't be watched: for that is told."""
@@ -151,15 +198,7 @@ class _Reader(InotifyFD):
     def handle_event(self, event: InotifyEvent) -> None:
         super().handle_event(event)
         if event.is_queue_overflow:
-            self._lost()
-
-    def run(self) -> None:
-        try:
-            super().run()
-        except Exception:
-            # It dies of races in watchdog's books under heavy churn, and nothing else would show it.
-            log.warning("The thread that reads file events died; it is started again", exc_info=True)
-            self._lost()
+            self._overflowed()
 
 
 class _Forward(FileSystemEventHandler):

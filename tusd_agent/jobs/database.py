@@ -8,11 +8,14 @@ the commit returns. Others may lose their last moments in a power cut, never the
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from .schema import SCHEMA_STEPS, SCHEMA_VERSION
+from .witness import Testimony, Witness
 
 MINIMUM_SQLITE = (3, 35, 0)
 
@@ -37,9 +40,16 @@ class Database:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._durable = True
+        self._witness = Witness(path.with_suffix(".witness"))
+        self.incomplete_since: float | None = None
+        """Of contents older than this (since the epoch) the ledger may know nothing though they were sent."""
+        self.loss: str | None = None
+        """What this opening found missing, as a sentence."""
 
-    def open(self) -> bool:
+    def open(self, *, clock: Callable[[], float] = time.time) -> bool:
         """Opens, migrates, and checks after an unclean stop; returns whether the last stop was clean.
+
+        A database that is behind its witness is opened all the same: see `incomplete_since` and `loss` then.
 
         Raises `NewerDatabase`, `DamagedDatabase` or `DatabaseUnusable`; leaves the file alone in each case.
         """
@@ -48,20 +58,22 @@ class Database:
                 f"SQLite {'.'.join(map(str, MINIMUM_SQLITE))} or newer is needed, this Python has "
                 f"{sqlite3.sqlite_version}; use a newer Python or operating system"
             )
+        has_log = self.path.with_name(self.path.name + "-wal").exists()
         try:
             self.path.touch(mode=0o600, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
         except (OSError, sqlite3.Error) as error:
             raise DatabaseUnusable(f"the database {self.path} can't be opened: {error}") from error
         try:
-            clean = self._prepare(connection)
+            clean = self._prepare(connection, has_log, clock())
         except sqlite3.DatabaseError as error:
             connection.close()
             if isinstance(error, sqlite3.OperationalError):
                 raise DatabaseUnusable(f"the database {self.path} can't be used: {error}") from error
             raise DamagedDatabase(
                 f"the database {self.path} is damaged ({error}). Nothing was changed. Move it aside, together "
-                "with its -wal file, and start again: every file still there will be found, and sent again"
+                "with its -wal file, and start again: every file still there will be found, and held until you say "
+                "whether it is to be sent again (release) or has arrived (adopt)"
             ) from error
         except DatabaseUnusable:
             connection.close()
@@ -69,7 +81,7 @@ class Database:
         self._connection = connection
         return clean
 
-    def _prepare(self, connection: sqlite3.Connection) -> bool:
+    def _prepare(self, connection: sqlite3.Connection, has_log: bool, now: float) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise NewerDatabase(
@@ -83,14 +95,33 @@ class Database:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {SCHEMA_STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             )
-        marker = connection.execute("SELECT value FROM agent WHERE key = 'stopped'").fetchone()
-        clean = version == 0 or (marker is not None and marker[0] == "clean")
+        clean = version == 0 or _noted(connection, "stopped") == "clean"
         if not clean:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
-        connection.execute("INSERT OR REPLACE INTO agent VALUES ('stopped', 'no')")
+        self.loss = self._find_loss(connection, lost_log=not clean and not has_log)
+        if self.loss is not None:
+            _note(connection, "incomplete_since", repr(now))
+        since = _noted(connection, "incomplete_since")
+        self.incomplete_since = None if since is None else float(since)
+        self._testify(_count_up(connection, "no"))
         return clean
+
+    def _testify(self, testimony: Testimony) -> None:
+        # A witness that stays behind, on a full disk say, is no harm: only a database behind its witness is.
+        with suppress(OSError):
+            self._witness.write(testimony)
+
+    def _find_loss(self, connection: sqlite3.Connection, *, lost_log: bool) -> str | None:
+        said = self._witness.read()
+        if said is not None and said.ledger != _noted(connection, "ledger"):
+            return f"the database {self.path} was lost or exchanged: it is not the one that was used here before"
+        if said is not None and said.epoch > int(_noted(connection, "epoch") or 0):
+            return f"the database {self.path} is an older copy of itself, or its -wal file was lost"
+        if lost_log:
+            return f"the -wal file of the database {self.path} is missing, and with it what was noted last"
+        return None
 
     def close(self) -> None:
         """Marks the stop as clean and closes. Nothing happens when it is not open."""
@@ -99,9 +130,10 @@ class Database:
             if connection is None:
                 return
             try:
-                connection.execute("INSERT OR REPLACE INTO agent VALUES ('stopped', 'clean')")
+                testimony = _count_up(connection, "clean")
             finally:
                 connection.close()
+            self._testify(testimony)
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -145,3 +177,24 @@ class Database:
             except FileNotFoundError:
                 continue
         return total
+
+
+def _noted(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT value FROM agent WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def _note(connection: sqlite3.Connection, key: str, value: str) -> None:
+    connection.execute("INSERT OR REPLACE INTO agent VALUES (?, ?)", (key, value))
+
+
+def _count_up(connection: sqlite3.Connection, stopped: str) -> Testimony:
+    """One start or stop more, noted together with whether it is a clean stop."""
+    testimony = Testimony(_noted(connection, "ledger") or str(uuid4()), int(_noted(connection, "epoch") or 0) + 1)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("BEGIN IMMEDIATE")
+    _note(connection, "stopped", stopped)
+    _note(connection, "ledger", testimony.ledger)
+    _note(connection, "epoch", str(testimony.epoch))
+    connection.execute("COMMIT")
+    return testimony

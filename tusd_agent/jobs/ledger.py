@@ -1,11 +1,12 @@
 """The intake's side of the queue: which contents are known, and which are new."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 from .database import Database
-from .model import Fingerprint, Found, Job, Place
+from .model import Entry, Fingerprint, Found, Job, Place
 from .moves import (
     abandon_upload,
     insert,
@@ -46,13 +47,32 @@ class Look:
     twins: tuple[Job, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What a scan needs of a row, and no more: a directory of many files fits into memory."""
+class Known(NamedTuple):
+    """What a scan needs of the newest row of a name, and no more: of a million files one at a time is made."""
 
+    name: bytes
     job_id: int
-    state: State
-    fingerprint: Fingerprint
+    state: str
+    size_bytes: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    has_whole_digest: bool
+
+    def is_exactly(self, found: Fingerprint) -> bool:
+        """Whether the row is of this very content, so that nothing is left to ask."""
+        return (
+            self.ctime_ns == found.ctime_ns
+            and self.mtime_ns == found.mtime_ns
+            and self.size_bytes == found.size_bytes
+            and (self.inode == found.inode or not self.inode or not found.inode)
+            and self.state != State.VANISHED
+        )
+
+    def judge(self, found: Fingerprint) -> "Verdict":
+        """What this row says of `found`."""
+        fingerprint = Fingerprint(self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
+        return judge([(State(self.state), fingerprint, self.has_whole_digest)], found)[0]
 
 
 def judge(rows: Iterable[tuple[State, Fingerprint, bool]], found: Fingerprint) -> tuple[Verdict, int]:
@@ -95,21 +115,44 @@ class Ledger:
         self._on_ready = on_ready
         self._on_revoked = on_revoked
 
-    def known(self, folder: str, directory: bytes) -> dict[bytes, list[tuple[Known, bool]]]:
-        """The rows of one directory, by name, newest first; the flag says whether a whole digest is kept."""
+    @property
+    def incomplete_since(self) -> float | None:
+        """Contents older than this may have been sent though the ledger does not know (`Entry.HOLD`)."""
+        return self._database.incomplete_since
+
+    def known(self, folder: str, directory: bytes, names: Sequence[bytes] | None = None) -> dict[bytes, Known]:
+        """The newest row of each name in a directory, or of those of `names` (at most 1000) that have one."""
+        chosen = "" if names is None else f" AND j.name IN ({', '.join('?' * len(names))})"
         with self._database.reading() as connection:
             rows = connection.execute(
                 "SELECT j.name, j.id, j.state, j.size_bytes, j.mtime_ns, j.ctime_ns, j.inode, "
                 "j.digest IS NOT NULL AND j.digest_bytes = j.size_bytes FROM jobs j "
                 "WHERE j.directory_id = (SELECT d.id FROM directories d JOIN folders f ON f.id = d.folder_id "
-                "WHERE f.path = ? AND d.path = ?) ORDER BY j.placed DESC, j.id DESC",
+                f"WHERE f.path = ? AND d.path = ?) AND j.state <> 'superseded'{chosen} ORDER BY j.placed, j.id",
+                (folder, directory, *(names or ())),
+            )
+            # Of several rows of a name the last one stays, which is the newest.
+            return {row[0]: Known._make(row) for row in rows}
+
+    def count(self, folder: str, directory: bytes, limit: int) -> int:
+        """How many rows the directory has, counted up to `limit`."""
+        with self._database.reading() as connection:
+            (rows,) = connection.execute(
+                "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE directory_id = (SELECT d.id FROM directories d "
+                "JOIN folders f ON f.id = d.folder_id WHERE f.path = ? AND d.path = ?) LIMIT ?)",
+                (folder, directory, limit),
+            ).fetchone()
+        return int(rows)
+
+    def unsent(self, folder: str, directory: bytes) -> list[tuple[bytes, int]]:
+        """The names in a directory with a job whose file has yet to be sent, and that job."""
+        with self._database.reading() as connection:
+            return connection.execute(
+                "SELECT j.name, j.id FROM jobs j JOIN folders f ON f.id = j.folder_id "
+                "JOIN directories d ON d.id = j.directory_id "
+                "WHERE f.path = ? AND d.path = ? AND d.folder_id = f.id AND j.state IN ('pending', 'failed', 'held')",
                 (folder, directory),
             ).fetchall()
-        found: dict[bytes, list[tuple[Known, bool]]] = {}
-        for name, job_id, state, size, mtime, ctime, inode, whole in rows:
-            row = Known(job_id, State(state), Fingerprint(size, mtime, ctime, inode))
-            found.setdefault(name, []).append((row, bool(whole)))
-        return found
 
     def look(self, found: Found) -> Look:
         """What is known of this content; for a new one also its twins: same inode, size and mtime, other name."""
@@ -138,8 +181,13 @@ class Ledger:
             twins = tuple(job for job in map(job_of, rows) if job.place != found.place)
             return Look(verdict, None, twins)
 
+    def newest(self, place: Place) -> Job | None:
+        """The newest job of a path."""
+        with self._database.reading() as connection:
+            return next(iter(jobs_at(connection, place)), None)
+
     def enqueue(self, batch: Iterable[Found], now: float) -> int:
-        """Queues the contents that have no job yet, in one commit; returns how many jobs became ready.
+        """Makes the jobs of contents that have none yet, in one commit; returns how many of them became ready.
 
         Asking again for a content that is known does nothing, so a batch can be repeated after a failure.
         """
@@ -166,6 +214,8 @@ class Ledger:
                 elif verdict in (Verdict.NEW, Verdict.DOUBT):
                     _, stopped = insert(connection, found, now, now)
                     revoked += [job.id for job in stopped]
+                    if found.entry is not Entry.QUEUE:
+                        continue
                 else:
                     continue
                 ready += 1

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from enum import Enum
 from uuid import UUID
 
 from .states import State
@@ -91,6 +92,19 @@ class Place:
         return cls(folder, directory, name)
 
 
+class Entry(Enum):
+    """How a new content enters the ledger."""
+
+    QUEUE = "queue"
+    """To be sent."""
+
+    HOLD = "hold"
+    """Kept back until the operator decides: the ledger is incomplete, it may have been sent already."""
+
+    IGNORE = "ignore"
+    """Known from now on, and not to be sent: it lay there before the folder was watched (``existing = "ignore"``)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Found:
     """A file that the intake has judged complete: this content lies at this place and belongs to this endpoint."""
@@ -98,6 +112,7 @@ class Found:
     place: Place
     fingerprint: Fingerprint
     endpoint: str
+    entry: Entry = Entry.QUEUE
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
-from .model import Fingerprint, Found, Job, Place
+from .model import Entry, Fingerprint, Found, Job, Place
 from .rows import JOBS_OF_PATH, directory_id, folder_id, job_of
-from .states import SUPERSEDABLE, Event, State, target
+from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, target
 
 COLUMNS = frozenset(
     {
@@ -23,6 +23,15 @@ FRESH_UPLOAD: Mapping[str, Any] = MappingProxyType(
     {"upload_url": None, "offset_bytes": 0, "digest": None, "digest_bytes": 0}
 )
 """The columns of a job none of whose content lies on a server."""
+
+_ENTRIES: Mapping[Entry, tuple[Event, str | None]] = MappingProxyType(
+    {
+        Entry.QUEUE: (Event.ENQUEUE, None),
+        Entry.HOLD: (Event.HOLD, LEDGER_LOST),
+        Entry.IGNORE: (Event.CANCEL, EXISTING_IGNORED),
+    }
+)
+"""The event that makes the row, and the reason it carries."""
 
 
 class StaleClaim(Exception):
@@ -65,7 +74,7 @@ def jobs_at(connection: sqlite3.Connection, place: Place) -> list[Job]:
 
 
 def insert(connection: sqlite3.Connection, found: Found, now: float, not_before: float) -> tuple[int, list[Job]]:
-    """A new pending job for this content; the older ones of its path that wait, send or failed are superseded.
+    """A new job for this content; the older ones of its path that wait, send or failed are superseded.
 
     Returns the new job's id and the superseded jobs that a worker was sending.
     """
@@ -73,16 +82,20 @@ def insert(connection: sqlite3.Connection, found: Found, now: float, not_before:
     folder = folder_id(connection, found.place.folder)
     directory = directory_id(connection, folder, found.place.directory)
     fingerprint = found.fingerprint
+    event, reason = _ENTRIES[found.entry]
     made = connection.execute(
-        "INSERT INTO jobs (uuid, folder_id, directory_id, name, endpoint, state, size_bytes, mtime_ns, ctime_ns, "
-        "inode, not_before, created_at, placed) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (uuid, folder_id, directory_id, name, endpoint, state, reason, finished_at, size_bytes, "
+        "mtime_ns, ctime_ns, inode, not_before, created_at, placed) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             uuid4().bytes,
             folder,
             directory,
             found.place.name,
             found.endpoint,
-            target(None, Event.ENQUEUE),
+            target(None, event),
+            reason,
+            now if found.entry is Entry.IGNORE else None,
             fingerprint.size_bytes,
             fingerprint.mtime_ns,
             fingerprint.ctime_ns,

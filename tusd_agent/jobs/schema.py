@@ -98,6 +98,12 @@ SCHEMA_STEPS: tuple[str, ...] = (
         value TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    -- Since when a folder is watched (what is older lay there before), and the top of the disk it was last seen on
+    -- (NULL: that of the root), for an empty mount point is no folder whose files are gone.
+    ALTER TABLE folders ADD COLUMN first_seen_at REAL;
+    ALTER TABLE folders ADD COLUMN disk_root BLOB;
+    """,
 )
 
 SCHEMA_VERSION = len(SCHEMA_STEPS)

@@ -31,10 +31,10 @@ class State(StrEnum):
     """A person must look: trying again by itself can't help. `retry` brings it back."""
 
     HELD = "held"
-    """Kept back, by the operator or by the agent with a reason. `release` brings it back."""
+    """Kept back, by the operator or by the agent with a reason. `release` brings it back, `adopt` takes it as done."""
 
     CANCELLED = "cancelled"
-    """The operator does not want it sent. `retry` brings it back."""
+    """Not to be sent, says the operator or the folder's ``existing = "ignore"``. `retry` brings it back."""
 
     VANISHED = "vanished"
     """The file went before it was sent. Comes back as pending if the same file is seen again."""
@@ -64,6 +64,7 @@ class Event(StrEnum):
     RETRY = "retry"
     RELEASE = "release"
     RESEND = "resend"
+    ADOPT = "adopt"
     RECOVER = "recover"
 
 
@@ -84,6 +85,8 @@ _DONE, _FAILED, _HELD, _CANCELLED, _VANISHED = (
 TABLE: Mapping[tuple[State | None, Event], State] = MappingProxyType(
     {
         (None, Event.ENQUEUE): _PENDING,
+        (None, Event.HOLD): _HELD,
+        (None, Event.CANCEL): _CANCELLED,
         (_VANISHED, Event.ENQUEUE): _PENDING,
         # the first half: to the server
         (_PENDING, Event.CLAIM): _UPLOADING,
@@ -131,6 +134,7 @@ TABLE: Mapping[tuple[State | None, Event], State] = MappingProxyType(
         (_CANCELLED, Event.RETRY): _PENDING,
         (_HELD, Event.RETRY): _PENDING,
         (_HELD, Event.RELEASE): _PENDING,
+        (_HELD, Event.ADOPT): _DONE,
         (_PENDING, Event.RETRY): _PENDING,
         (_DELIVERED, Event.RETRY): _DELIVERED,
         (_DONE, Event.RESEND): _PENDING,
@@ -146,6 +150,12 @@ SUPERSEDABLE = frozenset(state for state, event in TABLE if event is Event.SUPER
 
 FINISHED_WITH_SERVER_ERROR = "finished with server error"
 """The reason of a failure whose upload is complete by its offset, though the server refused it at the very end."""
+
+LEDGER_LOST = "ledger lost"
+"""The reason of a job that is held because the ledger is incomplete: its content may have been sent before."""
+
+EXISTING_IGNORED = 'it lay there before the folder was watched (existing = "ignore")'
+"""The reason of a job that exists only to say that its content is not to be sent."""
 
 
 class IllegalMove(Exception):

@@ -1,0 +1,54 @@
+"""``tusd-agent explain``: whether a file is taken, by which rule, and what it waits for."""
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from ..control.replies import Explanation
+from .options import config_option, json_option, say, say_json, socket_option
+from .views import explain
+from .words import distance, plural
+
+
+@click.command("explain")
+@click.argument("path")
+@json_option
+@config_option
+@socket_option
+def explain_command(path: str, as_json: bool, config: Path | None, socket: Path | None) -> None:
+    """Say what becomes of a file, and why.
+
+    Which rule takes or leaves it, and what it waits for. PATH need not exist, but must lie in a watched folder.
+
+    Example: tusd-agent explain /srv/outgoing/run-7.dat
+    """
+    explanation = explain(socket, config, os.path.abspath(os.fsencode(path)))
+    if as_json:
+        say_json(explanation)
+        return
+    for line in _lines(explanation, time.time()):
+        say(line)
+
+
+def _lines(found: Explanation, now: float) -> Iterator[str]:
+    verdict = "taken" if found["taken"] else "not taken"
+    yield f"{found['path']}: {verdict}"
+    yield f"  rule       {found['rule']}"
+    if found["waits_for"] is not None:
+        yield f"  waits for  {found['waits_for']}"
+    job = found["job"]
+    if job is None:
+        yield "  job        none yet" if found["taken"] else "  job        none"
+        return
+    words = f"#{job['id']}, {job['state']}"
+    if job["state"] in ("pending", "delivered") and (job["not_before"] or 0) > now:
+        words += f", tried again {distance(job['not_before'] or now, now)}"
+    if job["attempts"]:
+        words += f", {plural(job['attempts'], 'attempt')}"
+    yield f"  job        {words}"
+    for title, text in (("reason", job["reason"]), ("last error", job["last_error"])):
+        if text:
+            yield f"  {title:<11}{text}"

@@ -1,0 +1,115 @@
+"""Why a file is taken or not, and what it waits for: the intake's own rules and looks, put into words."""
+
+import errno
+import os
+import stat
+from dataclasses import dataclass
+
+from .. import beneath
+from ..jobs.ledger import Ledger, Verdict
+from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
+from ..jobs.states import EXISTING_IGNORED, LEDGER_LOST
+from .follow import FollowedFolder
+from .scan import FolderUnavailable
+from .taking import Rest, look_at_rest
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What becomes of a path. `rule` decides whether it is `taken`; `waits_for` is what has yet to happen; `job` is the
+    newest of this path."""
+
+    place: Place
+    taken: bool
+    rule: str
+    waits_for: str | None
+    job: Job | None
+
+
+def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: float, now: float) -> Explanation:
+    """What becomes of the path below the folder. Looks at the disk; raises what the ledger raises.
+
+    Any thread may ask. `wall` and `now` are the two clocks.
+    """
+    place = Place.below(followed.folder.path, relative)
+    job = ledger.newest(place)
+
+    def answer(taken: bool, rule: str, waits_for: str | None = None) -> Explanation:
+        return Explanation(place, taken, rule, waits_for, job)
+
+    try:
+        followed.ground.look()
+    except FolderUnavailable as unavailable:
+        by_name = followed.rules.verdict(relative, is_directory=False)
+        return answer(by_name.taken, by_name.rule, f"its folder to be available: {unavailable}")
+    try:
+        found = beneath.status(place.folder, place.directory, place.name)
+    except OSError as error:
+        by_name = followed.rules.verdict(relative, is_directory=False)
+        return answer(by_name.taken, by_name.rule, _absence(error))
+    if stat.S_ISDIR(found.st_mode):
+        entered = followed.rules.verdict(relative, is_directory=True)
+        return answer(False, f"a directory, {'whose files are' if entered.taken else 'not'} looked at: {entered.rule}")
+    by_name = followed.rules.verdict(relative, is_directory=False)
+    if not by_name.taken:
+        return answer(False, by_name.rule)
+    if not stat.S_ISREG(found.st_mode):
+        return answer(False, f"no regular file but {_kind(found.st_mode)}: these are never opened")
+    fingerprint = Fingerprint.of(found)
+    look = ledger.look(Found(place, fingerprint, followed.folder.endpoint))
+    if look.verdict is not Verdict.NEW:
+        return answer(True, by_name.rule, _waits_in_ledger(look.verdict, look.job))
+    by_content = followed.rules.content(fingerprint, wall)
+    if by_content.again_at is not None:
+        return answer(True, by_name.rule, f"its age: {by_content.rule}; {by_content.again_at - wall:.0f} s to go")
+    if not by_content.taken:
+        return answer(False, by_content.rule)
+    if followed.taking.entry(fingerprint) is Entry.IGNORE:
+        return answer(False, EXISTING_IGNORED)
+    return answer(True, by_name.rule, _waits_on_disk(followed, place, fingerprint, wall, now))
+
+
+def _waits_in_ledger(verdict: Verdict, job: Job | None) -> str | None:
+    if verdict is Verdict.DOUBT:
+        return "its digest to be compared: size and mtime are as sent, but the file was touched or changed since"
+    if job is not None and job.reason == LEDGER_LOST:
+        return "your word, for the ledger is incomplete: release sends it, adopt takes it as sent before"
+    return None
+
+
+def _waits_on_disk(
+    followed: FollowedFolder, place: Place, fingerprint: Fingerprint, wall: float, now: float
+) -> str | None:
+    folder = followed.folder
+    if followed.taking.marker_missing(place, fingerprint):
+        return f"its marker file {shown(place.name)}{folder.marker_suffix}, written later than the file"
+    if look_at_rest(place, fingerprint) is Rest.IN_USE:
+        return "whoever has it open for writing, or mapped, to close it"
+    left_seconds = followed.settling.left_seconds(place, now)
+    if left_seconds is None:
+        age_seconds = wall - fingerprint.ctime_ns / 1e9
+        left_seconds = max(0.0, folder.settle_seconds - age_seconds) if folder.contract == "settle" else 0.0
+    if left_seconds > 0:
+        return f"rest: {left_seconds:.1f} s more without a change (settle_seconds = {folder.settle_seconds:g})"
+    if place in followed.settling:
+        return "the next look at it, which is due"
+    return "the next scan of the folder, for no event told of it"
+
+
+def _absence(error: OSError) -> str:
+    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+        return "the file to be there"
+    if error.errno == errno.ELOOP:
+        return "a way without symbolic links: links below a watched folder are not followed"
+    return f"the file to be readable: {error.strerror or os.strerror(error.errno or 0)}"
+
+
+def _kind(mode: int) -> str:
+    kinds = (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISSOCK, "a socket"),
+        (stat.S_ISBLK, "a device"),
+        (stat.S_ISCHR, "a device"),
+    )
+    return next((words for is_kind, words in kinds if is_kind(mode)), "something else")
