@@ -279,11 +279,11 @@ def test_a_scan_that_meets_a_queue_that_cant_be_read_is_done_again(it: Living, m
     refused: list[bytes] = []
     known = it.ledger.known
 
-    def refuse_once(folder: str, directory: bytes) -> object:
+    def refuse_once(folder: str, directory: bytes, limit: int) -> object:
         if not refused:
             refused.append(directory)
             raise sqlite3.OperationalError("disk I/O error")
-        return known(folder, directory)
+        return known(folder, directory, limit)
 
     monkeypatch.setattr(it.ledger, "known", refuse_once)
     it.start()

@@ -282,9 +282,20 @@ def test_directories_with_unsent_files(queue: Queue) -> None:
 
 def test_known_gives_a_directory_and_no_other(queue: Queue) -> None:
     queue.ledger.enqueue([found(b"a/1", inode=1), found(b"a/\xff", inode=2), found(b"b/1", inode=3)], 1.0)
-    known = queue.ledger.known("/srv/out", b"a")
+    known = queue.ledger.known("/srv/out", b"a", limit=2)
+    assert known is not None
     assert sorted(known) == [b"1", b"\xff"]
-    assert queue.ledger.known("/srv/out", b"") == {}
+    assert queue.ledger.known("/srv/out", b"", limit=2) == {}
+    assert queue.ledger.known("/srv/out", b"a", limit=1) is None
+    assert queue.ledger.known_among("/srv/out", b"a", [b"\xff", b"no"]) == {b"\xff": known[b"\xff"]}
+
+
+def test_known_gives_the_newest_row_of_a_name(queue: Queue) -> None:
+    for size in (1, 2, 3):
+        queue.ledger.enqueue([found(b"a/1", size=size)], 1.0)
+    for known in (queue.ledger.known("/srv/out", b"a", limit=9), queue.ledger.known_among("/srv/out", b"a", [b"1"])):
+        assert known is not None
+        assert [row[1] for row in known.values()] == [3]
 
 
 def test_vanish_is_for_what_waits_only(queue: Queue) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from .. import beneath
-from ..jobs.ledger import Known, Ledger, Verdict
+from ..jobs.ledger import Known, KnownRow, Ledger, is_exactly
 from ..jobs.model import ASIDE_PREFIX, Fingerprint, Place, shown
 from ..jobs.states import State
 from .asides import put_back
@@ -123,43 +123,49 @@ class Scan:
             self.result.directories_seen += 1
             if len(self.result.unwatched) < PROBLEMS_KEPT and not self._is_watched(directory):
                 self.result.unwatched.append(directory)
-            if self._ledger.count(self.folder.path, directory, ROWS_AT_ONCE + 1) > ROWS_AT_ONCE:
+            rows = self._ledger.known(self.folder.path, directory, ROWS_AT_ONCE)
+            if rows is None:
                 yield from self._large_directory(descriptor, directory, entries)
                 return
-            rows = self._ledger.known(self.folder.path, directory)
             yield from self._entries(descriptor, directory, entries, rows)
             # What is left has not been seen under its name.
-            if any(known.state in ENDED_BY_ABSENCE for known in rows.values()):
+            if any(Known._make(row).state in ENDED_BY_ABSENCE for row in rows.values()):
                 self.result.absent.append(directory)
 
     def _large_directory(
         self, descriptor: int, directory: bytes, entries: Iterator["os.DirEntry[str]"]
     ) -> Iterator[Slice]:
         while batch := list(islice(entries, BATCH_ENTRIES)):
-            rows = self._ledger.known(self.folder.path, directory, [os.fsencode(entry.name) for entry in batch])
+            names = [os.fsencode(entry.name) for entry in batch]
+            rows = self._ledger.known_among(self.folder.path, directory, names)
             yield from self._entries(descriptor, directory, batch, rows)
         # Which of its files are absent only a look at each tells.
         if self._ledger.unsent(self.folder.path, directory):
             self.result.absent.append(directory)
 
     def _entries(
-        self, descriptor: int, directory: bytes, entries: Iterable["os.DirEntry[str]"], rows: dict[bytes, Known]
+        self, descriptor: int, directory: bytes, entries: Iterable["os.DirEntry[str]"], rows: dict[bytes, KnownRow]
     ) -> Iterator[Slice]:
         for entry in entries:
+            name = os.fsencode(entry.name)
+            row = rows.pop(name, None)
             try:
-                self._entry(descriptor, directory, entry, rows)
+                # Most files are known, and the rules need no asking for those: rows come before patterns.
+                if row is not None and is_exactly(row, entry.stat(follow_symlinks=False)):
+                    self.result.files_seen += 1
+                else:
+                    self._entry(descriptor, directory, name, entry, row)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                place = Place(self.folder.path, directory, os.fsencode(entry.name))
-                self._problem(place.relative, "", error)
+                self._problem(Place(self.folder.path, directory, name).relative, "", error)
             self._left_entries -= 1
             if self._left_entries <= 0:
                 yield self._cut()
 
-    def _entry(self, descriptor: int, directory: bytes, entry: "os.DirEntry[str]", rows: dict[bytes, Known]) -> None:
-        name = os.fsencode(entry.name)
-        known = rows.pop(name, None)
+    def _entry(
+        self, descriptor: int, directory: bytes, name: bytes, entry: "os.DirEntry[str]", row: KnownRow | None
+    ) -> None:
         if entry.is_dir(follow_symlinks=False):
             relative = directory + b"/" + name if directory else name
             if self._rules.verdict(relative, is_directory=True).taken:
@@ -171,16 +177,12 @@ class Scan:
             self._aside(descriptor, directory, name)
             return
         fingerprint = Fingerprint.of(entry.stat(follow_symlinks=False))
-        # Most files are known, and the rules need no asking for those: rows come before patterns.
-        if known is not None and known.is_exactly(fingerprint):
-            self.result.files_seen += 1
-            return
         place = Place(self.folder.path, directory, name)
         if not self._is_taken(place, fingerprint):
             self.result.ignored += 1
             return
         self.result.files_seen += 1
-        if known is not None and known.judge(fingerprint) is Verdict.KNOWN:
+        if row is not None and Known._make(row).covers(fingerprint):
             return
         if self._now - fingerprint.ctime_ns / 1e9 >= self.folder.settle_seconds:
             self._slice.ready.append((place, fingerprint))

@@ -1,5 +1,6 @@
 """The intake's side of the queue: which contents are known, and which are new."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -20,6 +21,9 @@ from .rows import SELECT_JOB, directory_id, folder_id, job_by_id, job_of
 from .states import Event, State
 
 _STILL_AT_HAND = frozenset({State.PENDING, State.FAILED, State.HELD, State.VANISHED, State.CANCELLED})
+
+
+_SAY_NOTHING_OF_THE_PRESENT = frozenset(map(str, (State.VANISHED, State.SUPERSEDED)))
 
 
 class Verdict(StrEnum):
@@ -47,32 +51,35 @@ class Look:
     twins: tuple[Job, ...] = ()
 
 
+KnownRow = tuple[bytes, int, int, int, int, str]
+"""A `Known` as the database gives it, by the million."""
+
+
 class Known(NamedTuple):
-    """What a scan needs of the newest row of a name, and no more: of a million files one at a time is made."""
+    """What a scan needs of the newest row of a name."""
 
     name: bytes
-    job_id: int
-    state: str
     size_bytes: int
     mtime_ns: int
     ctime_ns: int
     inode: int
-    has_whole_digest: bool
+    state: str
 
-    def is_exactly(self, found: Fingerprint) -> bool:
-        """Whether the row is of this very content, so that nothing is left to ask."""
-        return (
-            self.ctime_ns == found.ctime_ns
-            and self.mtime_ns == found.mtime_ns
-            and self.size_bytes == found.size_bytes
-            and (self.inode == found.inode or not self.inode or not found.inode)
-            and self.state != State.VANISHED
-        )
-
-    def judge(self, found: Fingerprint) -> "Verdict":
-        """What this row says of `found`."""
+    def covers(self, found: Fingerprint) -> bool:
+        """Whether `found` has its job, and nothing has to be asked or noted."""
         fingerprint = Fingerprint(self.size_bytes, self.mtime_ns, self.ctime_ns, self.inode)
-        return judge([(State(self.state), fingerprint, self.has_whole_digest)], found)[0]
+        return judge([(State(self.state), fingerprint, False)], found)[0] is Verdict.KNOWN
+
+
+def is_exactly(row: KnownRow, found: os.stat_result) -> bool:
+    """Whether the row is of this very content, so that nothing is left to ask; most files of most scans are.
+
+    False only means that `Known.covers` has to look closer.
+    """
+    return (
+        row[1:5] == (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+        and row[5] not in _SAY_NOTHING_OF_THE_PRESENT
+    )
 
 
 def judge(rows: Iterable[tuple[State, Fingerprint, bool]], found: Fingerprint) -> tuple[Verdict, int]:
@@ -99,6 +106,12 @@ def judge(rows: Iterable[tuple[State, Fingerprint, bool]], found: Fingerprint) -
     return Verdict.NEW, -1
 
 
+_KNOWN = """SELECT j.name, j.size_bytes, j.mtime_ns, j.ctime_ns, j.inode, j.state FROM jobs j
+    WHERE j.directory_id = (SELECT d.id FROM directories d JOIN folders f ON f.id = d.folder_id
+        WHERE f.path = ? AND d.path = ?)"""
+_NEWEST_LAST = "AND j.state <> 'superseded' ORDER BY j.name, j.placed, j.id"
+
+
 class Ledger:
     """What the intake asks and tells. Safe for use by several threads.
 
@@ -120,29 +133,22 @@ class Ledger:
         """Contents older than this may have been sent though the ledger does not know (`Entry.HOLD`)."""
         return self._database.incomplete_since
 
-    def known(self, folder: str, directory: bytes, names: Sequence[bytes] | None = None) -> dict[bytes, Known]:
-        """The newest row of each name in a directory, or of those of `names` (at most 1000) that have one."""
-        chosen = "" if names is None else f" AND j.name IN ({', '.join('?' * len(names))})"
+    def known(self, folder: str, directory: bytes, limit: int) -> dict[bytes, KnownRow] | None:
+        """The newest row of each name in a directory; `None` when it has more than `limit` rows."""
+        asked = (folder, directory, limit + 1)
         with self._database.reading() as connection:
-            rows = connection.execute(
-                "SELECT j.name, j.id, j.state, j.size_bytes, j.mtime_ns, j.ctime_ns, j.inode, "
-                "j.digest IS NOT NULL AND j.digest_bytes = j.size_bytes FROM jobs j "
-                "WHERE j.directory_id = (SELECT d.id FROM directories d JOIN folders f ON f.id = d.folder_id "
-                f"WHERE f.path = ? AND d.path = ?) AND j.state <> 'superseded'{chosen} ORDER BY j.placed, j.id",
-                (folder, directory, *(names or ())),
-            )
-            # Of several rows of a name the last one stays, which is the newest.
-            return {row[0]: Known._make(row) for row in rows}
+            rows = connection.execute(f"{_KNOWN} LIMIT ?", asked).fetchall()
+            found = {row[0]: row for row in rows}
+            if len(found) < len(rows):
+                # Some name has several rows. To sort those of every directory would cost a third more.
+                found = {row[0]: row for row in connection.execute(f"{_KNOWN} {_NEWEST_LAST} LIMIT ?", asked)}
+        return found if len(rows) <= limit else None
 
-    def count(self, folder: str, directory: bytes, limit: int) -> int:
-        """How many rows the directory has, counted up to `limit`."""
+    def known_among(self, folder: str, directory: bytes, names: Sequence[bytes]) -> dict[bytes, KnownRow]:
+        """The newest row of each of these names (at most 1000) that has one."""
+        query = f"{_KNOWN} AND j.name IN ({', '.join('?' * len(names))}) {_NEWEST_LAST}"
         with self._database.reading() as connection:
-            (rows,) = connection.execute(
-                "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE directory_id = (SELECT d.id FROM directories d "
-                "JOIN folders f ON f.id = d.folder_id WHERE f.path = ? AND d.path = ?) LIMIT ?)",
-                (folder, directory, limit),
-            ).fetchone()
-        return int(rows)
+            return {row[0]: row for row in connection.execute(query, (folder, directory, *names))}
 
     def unsent(self, folder: str, directory: bytes) -> list[tuple[bytes, int]]:
         """The names in a directory with a job whose file has yet to be sent, and that job."""
