@@ -27,6 +27,7 @@ from ..control.replies import (
 )
 from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Reader
+from ..jobs.selection import Selection
 from ..jobs.states import WAITING, State
 from .find import AgentPaths, ConfigUnreadable, find_agent
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_NOT_RUNNING, fail, warn
@@ -141,7 +142,7 @@ class StoredView:
         )
 
     def page(self, states: tuple[str, ...], limit: int, cursor: int | None) -> JobsReply:
-        return jobs_reply(self._reader.page(states=tuple(map(State, states)), limit=limit, cursor=cursor))
+        return jobs_reply(self._reader.page(Selection(states=tuple(map(State, states))), limit=limit, cursor=cursor))
 
     def job(self, job_id: int) -> JobReply | None:
         found = self._reader.job(job_id)

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job, Place
 from ..jobs.reader import Page, Reader
+from ..jobs.selection import Selection
 from ..jobs.states import State
 from .replies import Error, Explanation, InFlight, JobReply, JobsReply, Status, escaped, job_reply, jobs_reply
 
@@ -103,7 +104,7 @@ def _jobs(commands: Commands, request: Request) -> JobsReply:
     cursor = _whole(request, "cursor", 1, MAX_JOB_ID)
     encoded = _single(request, "path_b64")
     if encoded is None:
-        return commands.live(jobs_reply(commands.reader.page(states=states, limit=limit, cursor=cursor)))
+        return commands.live(jobs_reply(commands.reader.page(Selection(states=states), limit=limit, cursor=cursor)))
     jobs = [
         job
         for job in jobs_of_path(commands.reader, _path(encoded))
