@@ -27,9 +27,12 @@ class Fault:
 
     `read`: bytes of the body to read (None: all); `keep`: bytes of those to store (None: all). `status`: the answer's
     (None: the right one); `text`: its body; `headers`: set, or with None removed. `drop`: no answer, the connection is
-    closed; `reset`: closed with RST, after the answer if there is one. `interim`: 1xx answers before the final one.
-    `raw`: sent instead of any answer. `forget`: the upload is removed first. `stall`: wait for the server's `release`
-    before answering. `linger`: after the answer the connection stays open, the rest of the body unread.
+    closed; `reset`: closed with RST, after the answer if there is one. `interim`: 1xx answers before the final one,
+    `prompt`: those before any of the body is read. `raw`: sent instead of any answer. `forget`: the upload is removed
+    first. `stall`: wait for the server's `release` before answering. `linger`: after the answer the connection stays
+    open, the rest of the body unread. `slow_seconds`: the pause after each tenth of the body.
+
+    What is answered before all of the body was read is the connection's last answer and says so, as Go's servers do.
     """
 
     status: int | None = None
@@ -40,10 +43,12 @@ class Fault:
     drop: bool = False
     reset: bool = False
     interim: tuple[int, ...] = ()
+    prompt: tuple[int, ...] = ()
     raw: bytes | None = None
     forget: bool = False
     stall: bool = False
     linger: bool = False
+    slow_seconds: float = 0.0
 
 
 FINE = Fault()
@@ -155,7 +160,10 @@ class FaultServer(RightServer):
         if fault.forget:
             self.uploads.pop(request.path, None)
         wanted = request.length if fault.read is None else min(fault.read, request.length)
-        body = reader.read(wanted)
+        _say_interim(sock, fault.prompt)
+        body = (
+            self._read_slowly(sock, reader, wanted, fault.slow_seconds) if fault.slow_seconds else reader.read(wanted)
+        )
         keeps = fault.status is None or fault.keep is not None
         with self.arrived:
             status, answer = self.right_answer(request, body[: fault.keep] if keeps else b"", len(body))
@@ -163,6 +171,8 @@ class FaultServer(RightServer):
             status = fault.status
         if fault.stall:
             self.release.wait(20)
+        if wanted < request.length:
+            answer["Connection"] = "close"
         answer.update({name: value for name, value in fault.headers.items() if value is not None})
         for name in [name for name, value in fault.headers.items() if value is None]:
             answer.pop(name, None)
@@ -170,8 +180,7 @@ class FaultServer(RightServer):
             sock.sendall(fault.raw)
             return False
         if not fault.drop:
-            for code in fault.interim:
-                sock.sendall(f"HTTP/1.1 {code} {REASON}\r\nLocation: /wrong\r\nUpload-Offset: 0\r\n\r\n".encode())
+            _say_interim(sock, fault.interim)
             text = fault.text.encode()
             if status != 204 and request.method != "HEAD":
                 answer.setdefault("Content-Length", str(len(text)))
@@ -187,6 +196,20 @@ class FaultServer(RightServer):
         elif wanted < request.length and not fault.drop and not fault.linger:
             _wait_for_end(sock)
         return not (fault.drop or fault.reset or fault.linger or wanted < request.length)
+
+    def _read_slowly(self, sock: socket.socket, reader: Any, wanted: int, pause_seconds: float) -> bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)  # what waits in the kernel is no slow reader's
+        step = -(-wanted // 10)
+        body = b""
+        while len(body) < wanted and (part := reader.read(min(step, wanted - len(body)))):
+            body += part
+            self.release.wait(pause_seconds)
+        return body
+
+
+def _say_interim(sock: socket.socket, codes: tuple[int, ...]) -> None:
+    for code in codes:
+        sock.sendall(f"HTTP/1.1 {code} {REASON}\r\nLocation: /wrong\r\nUpload-Offset: 0\r\n\r\n".encode())
 
 
 def _wait_for_end(sock: socket.socket) -> None:
