@@ -95,6 +95,12 @@ class FaultServer(RightServer):
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.of(method)) >= count, timeout_seconds), self.methods()
 
+    def wait_until_quiet(self) -> None:
+        """Until nothing more is read from connections that the client has closed, all of them."""
+        for thread in self._threads[1:]:  # the first accepts
+            thread.join(10)
+            assert not thread.is_alive()
+
     def __enter__(self) -> Self:
         self._start(self._accept)
         return self
@@ -147,7 +153,7 @@ class FaultServer(RightServer):
             name, _, value = field_line.partition(":")
             headers[name.lower()] = value.strip()
         # A client of a proxy sends the whole URL (RFC 9112, 3.2.2).
-        path = line[1] if line[1].startswith("/") else "/" + line[1].split("/", 3)[3]
+        path = line[1] if line[1].startswith("/") else "/" + "".join(line[1].split("/", 3)[3:])
         request = Request(line[0], path, headers, number, line[1])
         queue = self._faults[request.method]
         fault = queue.popleft() if queue else FINE

@@ -7,8 +7,9 @@ import pytest
 from tusd_agent.tus import TUSUploadError
 
 from .conftest import quick
-from .fault_server import FaultServer, Request
+from .fault_server import FaultServer
 from .faults import ROWS, SIZE, Row
+from .right_server import Request
 
 DATA = bytes(i * 7 % 251 for i in range(SIZE))
 

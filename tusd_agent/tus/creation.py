@@ -97,7 +97,7 @@ def post(
     location = answer.headers.get("Location", "").strip()
     if not location:
         raise NotATusServer(
-            f"Server did not return upload URL: POST {redact(endpoint)} was answered 201 without a Location header. "
+            f"Server did not return upload URL: {answer.where} was answered 201 without a Location header. "
             "Check that the endpoint is a tus server's and that no proxy removes the header.",
             status=answer.status,
             server_text=answer.text or None,
@@ -119,7 +119,7 @@ def _refusal(answer: Answer) -> TUSUploadError:
         what = "a web page" if is_page else "no tus answer"
         extent = "" if answer.from_tus else " and without Tus-Resumable"
         return NotATusServer(
-            f"Server did not return upload URL: POST {redact(answer.url)} was answered {answer.status} ({what}"
+            f"Server did not return upload URL: {answer.where} was answered {answer.status} ({what}"
             f"{extent}), not 201. Is this the full address of the tus endpoint? tusd's is "
             "http://host:8080/files/ unless told otherwise.",
             status=answer.status,

@@ -77,7 +77,7 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
     if status == 412 and "Tus-Version" in answer.headers:
         hint += f" ({printable(answer.headers['Tus-Version'])})"
     return kind(
-        f"{answer.method} {redact(answer.url)} was answered {status}; {hint}{said}",
+        f"{answer.where} was answered {status}; {hint}{said}",
         status=status,
         server_text=answer.text or None,
         url=answer.url,
@@ -87,8 +87,12 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
 
 def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], str]:
     status, text = answer.status, answer.text
-    if status in (401, 403, 407):
-        return AuthRequired, "check the credentials; the upload is kept and goes on with new ones"
+    if status == 407:
+        setting = "the proxy setting" if answer.proxy is None else answer.proxy.setting
+        return AuthRequired, f"the proxy wants a user and a password; put them in {setting}"
+    if status in (401, 403):
+        kept = "; the upload is kept and goes on with new ones" if known_upload else ", then try again"
+        return AuthRequired, f"check the credentials{kept}"
     if status in (404, 410) and known_upload:
         return UploadGone, "the upload is no longer there, a new one is needed"
     if status == 409:
