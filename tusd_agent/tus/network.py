@@ -115,7 +115,8 @@ def through(proxy: Proxy | None) -> str:
 
 def _unasked(method: str) -> str:
     """What is so when the request did not reach the server."""
-    return "nothing was created on the server" if method == "POST" else _next(method)
+    said = {"POST": "nothing was created on the server", "DELETE": "nothing was deleted", "OPTIONS": "nothing was sent"}
+    return said.get(method) or _next(method)
 
 
 def _next(method: str) -> str:
@@ -123,6 +124,8 @@ def _next(method: str) -> str:
         return "what the server has is kept, and the upload can be resumed"
     if method == "POST":
         return "whether anything was created is not known, trying again makes a new upload"
+    if method == "DELETE":
+        return "whether the upload was deleted is not known, try again"
     return "try again"
 
 

@@ -25,8 +25,10 @@ from .errors import (
     printable,
     redact,
 )
+from .order import OnRetry
 from .patience import Watch
 from .transport import Answer
+from .wire import caller_speaks
 
 T = TypeVar("T")
 
@@ -167,6 +169,7 @@ class RetryBudget:
         min_delay_seconds: float,
         watch: Watch,
         jitter: Callable[[float, float], float] = random.uniform,
+        on_retry: OnRetry | None = None,
     ) -> None:
         self.attempts = 0
         self._max_retries = max_retries
@@ -175,6 +178,7 @@ class RetryBudget:
         self._min_delay_seconds = min_delay_seconds
         self._watch = watch
         self._jitter = jitter
+        self._on_retry = on_retry
         self._fruitless = 0
         self._failed_with: BaseException | None = None
 
@@ -212,6 +216,9 @@ class RetryBudget:
         return step()
 
     def _pause(self, seconds: float) -> None:
+        if self._on_retry is not None and isinstance(self._failed_with, UploadInterrupted):
+            with caller_speaks():
+                self._on_retry(self._failed_with, self._fruitless, seconds)
         try:
             self._watch.pause(seconds)
         except DeadlineExceeded as stop:

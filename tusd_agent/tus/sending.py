@@ -7,7 +7,7 @@ from typing import Any
 from . import checksum as checksums
 from .discovery import Discovery
 from .errors import FinishedWithServerError, ProtocolViolation, SourceChanged, TUSUploadError, UploadGone, redact
-from .order import CallOptions, Learnt, Order, UploadResult
+from .order import CallOptions, Learnt, OnRetry, Order, UploadResult
 from .parallel import AnyOf, ParallelUpload, divide
 from .patience import Watch
 from .retry import RetryBudget
@@ -61,7 +61,7 @@ class Sender:
             self._transport,
             self._discovery,
             self._learnt,
-            self._budget(watch),
+            self._budget(watch, order.on_retry),
             watch,
             self.min_retry_delay,
             self._claim,
@@ -133,8 +133,9 @@ class Sender:
             order.on_created(result.url)
         return result
 
-    def _budget(self, watch: Watch) -> RetryBudget:
-        return RetryBudget(self.max_retries, self.retry_delay, self.max_retry_delay, self.min_retry_delay, watch)
+    def _budget(self, watch: Watch, on_retry: OnRetry | None = None) -> RetryBudget:
+        delays = self.retry_delay, self.max_retry_delay, self.min_retry_delay
+        return RetryBudget(self.max_retries, *delays, watch, on_retry=on_retry)
 
     def _claim(self, upload: Upload, url: str) -> None:
         """Two writers of one upload would cut each other off without end."""
