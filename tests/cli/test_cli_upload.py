@@ -163,6 +163,11 @@ def test_lines() -> None:
     assert line(finished) == "✅ a\\n\\udcff → http://h/1 (4.0 KiB in 2 s, 1.0 KiB/s, went on from 2.0 KiB)"
 
 
+def test_a_disk_that_fails_is_said_in_words() -> None:
+    failed = Outcome(0, "a", error=OSError(5, "Input/output error"))
+    assert line(failed).startswith("❌ a: the file can't be read (Input/output error); check the disk")
+
+
 def test_bars() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system=None)

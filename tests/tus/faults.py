@@ -146,7 +146,7 @@ ROWS = [
         "POST PATCH HEAD", error=UploadMismatch, text="File size"),
     # forgotten
     Row("forgotten in the middle", patch(Fault(forget=True)), "POST PATCH", error=UploadGone, uploads=0),
-    Row("410 on PATCH", patch(Fault(status=410)), "POST PATCH", error=UploadGone),
+    Row("410 on PATCH", patch(Fault(status=410)), "POST PATCH", error=UploadGone, text="a new one is needed"),
     Row("forgotten, begin anew", patch(Fault(forget=True)), "POST PATCH POST PATCH", SIZE,
         send={"max_restarts": 1}),
     Row("410 on HEAD", {**patch(Fault(drop=True, keep=0)), "HEAD": (Fault(status=410),)}, "POST PATCH HEAD",

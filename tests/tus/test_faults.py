@@ -77,7 +77,9 @@ def test_fault(server: FaultServer, row: Row) -> None:
         if row.uploads:
             assert bytes(list(server.uploads.values())[-1].data) == DATA
         assert reports[-1] == (SIZE, SIZE)
-    elif created:
+    else:
+        assert server.origin in str(outcome)  # a message says where
+    if row.error is not None and created:
         assert outcome is not None
         assert outcome.url == created[-1]
     for request in server.requests:

@@ -121,7 +121,12 @@ def line(outcome: Outcome) -> str:
     """``✅ run.h5 → https://… (12 MiB in 3 s, 4.0 MiB/s)``, ``❌ run.h5: what happened``."""
     name = printable(outcome.file)
     if outcome.error is not None:
-        return f"{_mark('❌', 'FAILED')} {name}: {outcome.error}"
+        said = str(outcome.error)
+        if isinstance(outcome.error, OSError) and outcome.error.strerror:
+            said = (
+                f"the file can't be read ({outcome.error.strerror}); check the disk, then give the same command again"
+            )
+        return f"{_mark('❌', 'FAILED')} {name}: {said}"
     how = f"{size(outcome.size)} in {duration(outcome.seconds)}"
     if outcome.seconds >= 1:
         how += f", {rate(outcome.bytes_sent / outcome.seconds)}"

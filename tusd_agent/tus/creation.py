@@ -47,7 +47,8 @@ def create(
     endpoint = transport.endpoint
     if size is not None and max_size is not None and size > max_size:
         raise UploadTooLarge(
-            f"File size {size} bytes is more than the {max_size} bytes {redact(endpoint)} takes (Tus-Max-Size)",
+            f"File size {size} bytes is more than the {max_size} bytes {redact(endpoint)} takes (Tus-Max-Size); "
+            "send a smaller file, or have the server's limit raised",
             url=endpoint,
         )
     headers = {"Upload-Defer-Length": "1"} if size is None else {"Upload-Length": str(size)}

@@ -90,6 +90,12 @@ def network_failure(method: str, url: str, error: BaseException, proxy: Proxy | 
             "it was signed by as `verify`.",
             url=url,
         )
+    if isinstance(root, OSError) and "invalid path" in str(root):  # requests, of a file it was to give to OpenSSL
+        return UntrustedServer(
+            f"{where}: {printable(str(root))}. Check `verify` and `cert`, or the variables REQUESTS_CA_BUNDLE and "
+            "CURL_CA_BUNDLE.",
+            url=url,
+        )
     if isinstance(root, ssl.SSLError | SSLError):
         return UploadInterrupted(
             f"{where}: TLS failed ({_detail(root)}). Does the server speak https at this port?", url=url

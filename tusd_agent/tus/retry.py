@@ -44,12 +44,12 @@ _TRANSIENT_400 = re.compile(
 CHECKSUM_MISMATCH = 460
 _TRANSIENT = {408, 423, 425, 429, CHECKSUM_MISMATCH}
 _HINTS = {
-    405: "the server does not allow this method here",
-    412: "the server speaks another version of tus",
-    414: "the address is too long for the server",
-    415: "the server does not take application/offset+octet-stream",
+    405: "the server does not allow this method here; is this a tus server's address, and does a proxy filter methods?",
+    412: "this client speaks tus 1.0.0, the server another version of tus",
+    414: "the address is too long for the server; give a shorter one",
+    415: "the server does not take application/offset+octet-stream; does a proxy change Content-Type?",
     431: "the headers, metadata included, are too big for the server: send less metadata",
-    501: "the server does not implement this",
+    501: "the server does not implement this; is this a tus server's address?",
 }
 _PASSING_HINTS = {
     423: "the upload is locked by another request, that may pass",
@@ -98,11 +98,15 @@ def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], st
     if status in (404, 410) and known_upload:
         return UploadGone, "the upload is no longer there, a new one is needed"
     if status == 409:
-        return OffsetConflict, "the server is at another offset, or the upload is locked"
+        return (
+            OffsetConflict,
+            "the server is at another offset, or the upload is locked; does something else send it? It can be tried "
+            "again",
+        )
     if status == 413 and not answer.from_tus:
         return BodyTooLarge, "File size or chunk size over the limit of a proxy before the server; send smaller chunks"
     if status == 413:
-        return UploadTooLarge, "File size is more than the server takes"
+        return UploadTooLarge, "File size is more than the server takes; send a smaller file, or have its limit raised"
     if is_transient(status, text):
         return UploadInterrupted, _PASSING_HINTS.get(status, "that may pass, the same request can be tried again")
     if 300 <= status < 400:
@@ -110,7 +114,8 @@ def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], st
         return NotATusServer, f"it redirects to {target!r} in a way uploads can't follow; give that address instead"
     if status < 300:
         return NotATusServer, "that is not what a tus server answers here; check the endpoint"
-    return UploadRefused, _HINTS.get(status, "the server refused, and would again")
+    reason = "what it says is the reason" if text else "it does not say why, its log may"
+    return UploadRefused, _HINTS.get(status, f"the server refused, and would again; {reason}")
 
 
 def is_transient(status: int, text: str) -> bool:

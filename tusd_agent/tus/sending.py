@@ -4,7 +4,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from . import checksum as checksums
+from . import arguments
 from .discovery import Discovery
 from .errors import FinishedWithServerError, ProtocolViolation, SourceChanged, TUSUploadError, UploadGone, redact
 from .order import CallOptions, Learnt, OnRetry, Order, UploadResult
@@ -40,13 +40,16 @@ class Sender:
         given: dict[str, Any] = dict(options)
         unknown = given.keys() - CallOptions.__annotations__.keys()
         if unknown:
-            raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
+            # Only who mistypes pays for it.
+            from difflib import get_close_matches
+
+            near = get_close_matches(min(unknown), CallOptions.__annotations__, 1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(CallOptions.__annotations__)}"
+            raise TypeError(f"there is no option {min(unknown)}; {meant}")
+        arguments.check_options(given)
         watch = Watch(given.pop("cancel", None), given.pop("deadline", None))
         given["chunk_size"] = given.get("chunk_size") or self.chunk_size
-        if (given["chunk_size"] or 0) < 0:
-            raise ValueError(f"chunk_size is {given['chunk_size']}; give a number of bytes, or None for one request")
         given.setdefault("checksum", self.checksum)
-        checksums.check_name(given["checksum"])
         if given.get("idempotency_key") is None:
             given.pop("idempotency_key", None)
         return Order(**given, **order, allow_other_origin=self.allow_other_origin), watch

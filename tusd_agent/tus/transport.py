@@ -165,11 +165,15 @@ class Transport:
             url, _ = split_credentials(urljoin(answer.url, target))
         except ValueError as error:
             raise NotATusServer(
-                f"{redact(answer.url)} redirects to {redact(target)!r}, which is no usable URL", url=answer.url
+                f"{redact(answer.url)} redirects to {redact(target)!r}, which is no usable URL; give the final "
+                "address instead",
+                url=answer.url,
             ) from error
         if origin(answer.url)[0] == "https" and origin(url)[0] == "http":
             raise NotATusServer(
-                f"{redact(answer.url)} redirects from https to http ({redact(url)}); not followed", url=answer.url
+                f"{redact(answer.url)} redirects from https to http ({redact(url)}), which is not followed: anyone "
+                "could read the upload. Give an https:// address that does not, or mend the redirect.",
+                url=answer.url,
             )
         return url
 
