@@ -109,7 +109,7 @@ def test_marking_twice_and_marking_stops() -> None:
         (Fault(status=501), "is this a tus server's address?"),
         (Fault(status=414), "give a shorter one"),
         (Fault(status=415), "does a proxy change Content-Type?"),
-        (Fault(status=409), "does something else send it?"),
+        (Fault(status=409, text="at 5"), "does something else send it? It says: at 5"),
         (Fault(status=413), "send a smaller file"),
         (Fault(status=413, headers={"Tus-Resumable": None}), "send smaller chunks"),
         (Fault(status=418, text="no tea"), "what it says is the reason: no tea"),

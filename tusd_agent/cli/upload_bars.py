@@ -53,7 +53,6 @@ class Bars(Plain):
         )
         self._lock = threading.Lock()
         self._bars: dict[int, TaskID] = {}
-        self._said: dict[int, str] = {}
         self._moved = dict.fromkeys(range(len(files)), 0)
         self._total: TaskID | None = None
 
@@ -75,10 +74,9 @@ class Bars(Plain):
     def retrying(self, retry: Retry) -> None:
         with self._lock:
             self._progress.update(self._bars[retry.index], note=retry.due)
-            said = f"{printable(retry.file)}: {retry.error}"
-            if self._said.get(retry.index) != said:
-                self._said[retry.index] = said
-                self._console.print(Text(said), soft_wrap=True)
+            news = self._news(retry)
+            if news:
+                self._console.print(Text(news), soft_wrap=True)
 
     def ended(self, outcome: Outcome) -> None:
         with self._lock:

@@ -47,6 +47,9 @@ class Retry:
 class Drawing:
     """Nothing but retries, on stderr. Up to `retrying` called by the uploads' threads, the rest by one."""
 
+    def __init__(self) -> None:
+        self._said: dict[int, str] = {}
+
     def began(self, index: int) -> None:
         """The file numbered `index` is under way."""
 
@@ -55,7 +58,15 @@ class Drawing:
 
     def retrying(self, retry: Retry) -> None:
         """An attempt failed, and it is not the last."""
-        warn(f"{printable(retry.file)}: {retry.error} Next: {retry.due}")
+        warn(f"{self._news(retry) or printable(retry.file) + ':'} Next: {retry.due}")
+
+    def _news(self, retry: Retry) -> str:
+        """What failed, unless that was said of this file just before."""
+        said = f"{printable(retry.file)}: {retry.error}"
+        if self._said.get(retry.index) == said:
+            return ""
+        self._said[retry.index] = said
+        return said
 
     def ended(self, outcome: Outcome) -> None:
         """A file is done with."""
@@ -100,6 +111,7 @@ class Plain(Drawing):
     """A line when a file ends, and one at the end where there were several; at the beginning, on stderr, whereto."""
 
     def __init__(self, where: str) -> None:
+        super().__init__()
         self._where = where
 
     def __enter__(self) -> Self:

@@ -75,7 +75,7 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
     pause = retry_after_seconds(answer.headers)
     if kind is UploadInterrupted and status in (429, 503) and pause is not None:
         kind = ServerBusy
-    said = f": {printable(answer.text)}" if answer.text else ""
+    said = f"{' It says' if hint.endswith('?') else ''}: {printable(answer.text)}" if answer.text else ""
     if status == 412 and "Tus-Version" in answer.headers:
         hint += f" ({printable(answer.headers['Tus-Version'])})"
     return kind(
@@ -98,11 +98,7 @@ def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], st
     if status in (404, 410) and known_upload:
         return UploadGone, "the upload is no longer there, a new one is needed"
     if status == 409:
-        return (
-            OffsetConflict,
-            "the server is at another offset, or the upload is locked; does something else send it? It can be tried "
-            "again",
-        )
+        return OffsetConflict, "the server is at another offset, or the upload is locked; does something else send it?"
     if status == 413 and not answer.from_tus:
         return BodyTooLarge, "File size or chunk size over the limit of a proxy before the server; send smaller chunks"
     if status == 413:
