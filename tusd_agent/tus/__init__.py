@@ -8,7 +8,7 @@
 One module per chapter: `creation`, `core`, `termination`, `concatenation`, `checksum`, `discovery` and `metadata` are
 the protocol, `upload` the one loop, `parallel` several of them for one source, `retry` what failures mean, `store` what
 outlives the process; `sources` and `streams` are where bytes come from, `transport`, `overriding`, `wire`, `patience`,
-`trust` and `locations` the HTTP beneath.
+`trust`, `network` and `locations` the HTTP beneath; `arguments` looks at what callers give.
 """
 
 from .client import TUSClient

@@ -60,7 +60,10 @@ def header(algorithm: str, source: Source | StreamSource, offset: int, length: i
         with caller_speaks():
             count = source.readinto(offset + done, buffer[: length - done])
             if count <= 0:
-                raise SourceChanged(f"the source ended at byte {offset + done}. File size must stay the same")
+                raise SourceChanged(
+                    f"the source ended at byte {offset + done}, {length - done} bytes early. File size was expected to "
+                    "stay the same during the upload; upload it anew when nothing writes to it."
+                )
         digest.update(buffer[:count])
         done += count
     return f"{algorithm} {base64.b64encode(digest.digest()).decode('ascii')}"

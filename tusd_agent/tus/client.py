@@ -6,8 +6,7 @@ from typing import Self, Unpack
 
 import requests
 
-from . import checksum as checksums
-from . import core, creation, termination
+from . import arguments, core, creation, termination
 from .conveniences import File, Metadata, Progress, ProgressCallback, opened, with_defaults
 from .discovery import ServerInfo
 from .errors import TUSUploadError, creation_failed
@@ -71,15 +70,20 @@ class TUSClient(Sender):
         min_retry_delay: float = 0.5,
         connect_timeout: float | None = None,
     ) -> None:
-        if chunk_size is not None and chunk_size < 0:
-            raise ValueError(f"chunk_size is {chunk_size}; give a number of bytes, or None for one single request")
-        if min(max_retries, retry_delay, max_retry_delay, min_retry_delay, small_file_bytes) < 0:
-            raise ValueError("max_retries, the delays and small_file_bytes can't be negative")
-        for seconds in (timeout, connect_timeout):
-            if seconds is None or seconds > 0:
-                continue
-            raise ValueError(f"a timeout is {seconds}; give a positive number of seconds, or None to wait for ever")
-        checksums.check_name(checksum)
+        arguments.check_settings(
+            chunk_size=chunk_size,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+            retry_delay=retry_delay,
+            max_retry_delay=max_retry_delay,
+            min_retry_delay=min_retry_delay,
+            small_file_bytes=small_file_bytes,
+            headers=headers,
+            proxies=proxies,
+            store=store,
+            checksum=checksum,
+        )
         transport = OverridingTransport(
             endpoint,
             headers,
@@ -117,6 +121,7 @@ class TUSClient(Sender):
 
     @session.setter
     def session(self, session: requests.Session) -> None:
+        arguments.check_session(session)
         self._transport.session = session
 
     def upload(
@@ -148,6 +153,8 @@ class TUSClient(Sender):
 
         Raises `SourceUnavailable` ("File not found"), `SourceChanged`, `CreationFailed`, and what `send` raises.
         """
+        arguments.check_options({"size": size, "metadata": metadata, "progress_callback": progress_callback})
+        arguments.check_count("concurrency", concurrency)
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; give the number of parallel streams, 1 or more")
         options.setdefault("max_restarts", DEFAULT_MAX_RESTARTS)
@@ -178,6 +185,8 @@ class TUSClient(Sender):
     ) -> UploadResult:
         """Uploads bytes in memory under the name `filename`; otherwise as `upload`. The `store` does not know them."""
         options.setdefault("max_restarts", DEFAULT_MAX_RESTARTS)
+        arguments.check_data(data)
+        arguments.check_options({"filename": filename, "metadata": metadata, "progress_callback": progress_callback})
         source = BytesSource(data)
         self._check_empty(source, filename)
         progress = Progress(progress_callback, source)
@@ -203,6 +212,8 @@ class TUSClient(Sender):
 
         Raises `UploadGone` when the server has it no longer, `UploadMismatch` when it is one of another length.
         """
+        arguments.check_upload_url(upload_url)
+        arguments.check_options({"progress_callback": progress_callback})
         with opened(file_path, None) as (source, _):
             progress = Progress(progress_callback, source)
             order, watch = self._order(options, source=source, upload_url=upload_url, on_progress=progress)
@@ -231,6 +242,8 @@ class TUSClient(Sender):
         Raises `UploadCancelled`, `DeadlineExceeded`, `UploadInterrupted`, `AuthRequired`, `UploadRefused`,
         `UploadGone`, `NotATusServer`, `FinishedWithServerError`, `ProtocolViolation` (see `errors`).
         """
+        arguments.check_source(source)
+        arguments.check_options({"metadata": metadata, "on_progress": on_progress})
         order, watch = self._order(
             options,
             source=source,
@@ -251,7 +264,9 @@ class TUSClient(Sender):
         deadline: float | None = None,
     ) -> str:
         """The URL of a new, empty upload for `size` bytes, to be sent by `send(upload_url=…)`."""
-        watch = Watch(cancel, deadline)
+        arguments.check_count("size", size)
+        arguments.check_options({"metadata": metadata, "request_headers": request_headers})
+        watch = _watch(cancel, deadline)
         try:
             created = self._budget(watch).run(
                 lambda: creation.create(
@@ -277,7 +292,7 @@ class TUSClient(Sender):
             active = self._active.get(url)
         if active is not None:
             return UploadInfo.of_active(active, url)
-        watch = Watch(cancel, deadline)
+        watch = _watch(cancel, deadline)
         return UploadInfo.of(self._budget(watch).run(lambda: core.head(self._transport, url, watch=watch)))
 
     def delete_upload(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> None:
@@ -285,12 +300,12 @@ class TUSClient(Sender):
 
         Raises `UploadRefused` where the server does not support that.
         """
-        watch = Watch(cancel, deadline)
+        watch = _watch(cancel, deadline)
         self._budget(watch).run(lambda: termination.terminate(self._transport, url, watch=watch))
 
     def server_info(self, *, cancel: Cancel | None = None, deadline: float | None = None) -> ServerInfo:
         """What the server says it can do (OPTIONS), remembered for an hour; `known` is False if it does not say."""
-        return self._discovery.ask(Watch(cancel, deadline))
+        return self._discovery.ask(_watch(cancel, deadline))
 
     def fresh_connections(self) -> None:
         """Drops idle connections, say after the network changed; requests under way go on."""
@@ -306,3 +321,8 @@ class TUSClient(Sender):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _watch(cancel: Cancel | None, deadline: float | None) -> Watch:
+    arguments.check_options({"cancel": cancel, "deadline": deadline})
+    return Watch(cancel, deadline)

@@ -58,7 +58,12 @@ def head(transport: Transport, url: str, *, watch: Watch, extra: Credentials | N
             url=url,
         )
     if offset is None:
-        raise ProtocolViolation(f"HEAD {redact(url)} was answered without Upload-Offset", status=answer.status, url=url)
+        raise ProtocolViolation(
+            f"HEAD {redact(url)} was answered without Upload-Offset, so that nobody knows where to go on. Does a proxy "
+            "remove the header? If not, create a new upload.",
+            status=answer.status,
+            url=url,
+        )
     length = _number(answer, "Upload-Length")
     if length is not None and offset > length:
         raise UploadMismatch(
@@ -100,7 +105,8 @@ def _number(answer: Answer, name: str) -> int | None:
     # isdigit alone takes superscripts, int alone takes signs, underscores and spaces.
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
         raise ProtocolViolation(
-            f"{answer.method} {redact(answer.url)}: {name} is {text[:40]!r}, no count of bytes",
+            f"{answer.method} {redact(answer.url)}: {name} is {text[:40]!r}, no count of bytes. "
+            "The server, or a proxy before it, is at fault; going on could spoil the upload.",
             status=answer.status,
             url=answer.url,
         )

@@ -47,7 +47,8 @@ def create(
     endpoint = transport.endpoint
     if size is not None and max_size is not None and size > max_size:
         raise UploadTooLarge(
-            f"File size {size} bytes is more than the {max_size} bytes {redact(endpoint)} takes (Tus-Max-Size)",
+            f"File size {size} bytes is more than the {max_size} bytes {redact(endpoint)} takes (Tus-Max-Size); "
+            "send a smaller file, or have the server's limit raised",
             url=endpoint,
         )
     headers = {"Upload-Defer-Length": "1"} if size is None else {"Upload-Length": str(size)}
@@ -97,7 +98,7 @@ def post(
     location = answer.headers.get("Location", "").strip()
     if not location:
         raise NotATusServer(
-            f"Server did not return upload URL: POST {redact(endpoint)} was answered 201 without a Location header. "
+            f"Server did not return upload URL: {answer.where} was answered 201 without a Location header. "
             "Check that the endpoint is a tus server's and that no proxy removes the header.",
             status=answer.status,
             server_text=answer.text or None,
@@ -119,7 +120,7 @@ def _refusal(answer: Answer) -> TUSUploadError:
         what = "a web page" if is_page else "no tus answer"
         extent = "" if answer.from_tus else " and without Tus-Resumable"
         return NotATusServer(
-            f"Server did not return upload URL: POST {redact(answer.url)} was answered {answer.status} ({what}"
+            f"Server did not return upload URL: {answer.where} was answered {answer.status} ({what}"
             f"{extent}), not 201. Is this the full address of the tus endpoint? tusd's is "
             "http://host:8080/files/ unless told otherwise.",
             status=answer.status,

@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
 
+from .errors import UploadInterrupted
 from .metadata import MetadataValue
 from .patience import Cancel
 from .sources import Source
 from .streams import StreamSource
 from .transport import Headers
+
+# Of the failure, how many attempts in a row have brought nothing, and the seconds until the next.
+OnRetry = Callable[[UploadInterrupted, int, float], None]
 
 # Small enough not to lose much when a proxy has gathered it in vain, large enough to be fast.
 GATHERED_BYTES = 32 << 20
@@ -40,8 +44,10 @@ class CallOptions(TypedDict, total=False):
     `chunk_size`: bytes per PATCH, for this call. `cancel`: obeyed within a second, name resolution apart. `deadline`:
     seconds for the whole call. `max_restarts`: how often an upload that the server lost (404, 410) is begun anew.
     `request_headers`: sent with this call's requests only. `on_created(url)`: called before the first byte of the
-    body leaves. `throttle(bytes)`: called before each block. `idempotency_key`: sent with the creation, by default a
-    new one. `checksum`: `"sha1"` or another of `hashlib`'s names, or `"auto"`; each PATCH then has `Upload-Checksum`.
+    body leaves. `on_retry(error, fruitless, seconds)`: before each pause; what failed, how many attempts in a row
+    brought nothing (of `max_retries` + 1), and how long the pause is. `throttle(bytes)`: called before each block.
+    `idempotency_key`: sent with the creation, by default a new one. `checksum`: `"sha1"` or another of `hashlib`'s
+    names, or `"auto"`; each PATCH then has `Upload-Checksum`.
     """
 
     chunk_size: int | None
@@ -50,6 +56,7 @@ class CallOptions(TypedDict, total=False):
     max_restarts: int
     request_headers: Headers | None
     on_created: Callable[[str], None] | None
+    on_retry: OnRetry | None
     throttle: Callable[[int], None] | None
     idempotency_key: str | None
     checksum: str | None
@@ -78,6 +85,7 @@ class Order:
     on_located: Callable[[str, float | None], None] | None = None
     on_created: Callable[[str], None] | None = None
     on_progress: Callable[[int, int], None] | None = None
+    on_retry: OnRetry | None = None
     throttle: Callable[[int], None] | None = None
 
 

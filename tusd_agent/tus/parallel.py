@@ -11,7 +11,7 @@ from datetime import datetime
 from itertools import pairwise
 
 from . import concatenation
-from .errors import TUSUploadError, UploadCancelled
+from .errors import TUSUploadError, UploadCancelled, UploadInterrupted
 from .order import Order, UploadResult
 from .patience import Cancel, Watch
 from .retry import RetryBudget
@@ -140,6 +140,7 @@ class ParallelUpload:
                     on_created=None,
                     on_located=lambda url, left: self._located(index, url, left),
                     on_progress=lambda sent, acknowledged: self._progress(index, sent, acknowledged),
+                    on_retry=self._retry,
                 )
             )
         except BaseException as error:
@@ -155,6 +156,11 @@ class ParallelUpload:
             self._expiries[index] = left_seconds
             known = [left for left in self._expiries if left is not None]
             self._on_parts(tuple(self._parts), min(known, default=None))
+
+    def _retry(self, error: UploadInterrupted, fruitless: int, seconds: float) -> None:
+        with self._lock:
+            if self._order.on_retry is not None:
+                self._order.on_retry(error, fruitless, seconds)
 
     def _progress(self, index: int, sent: int, acknowledged: int) -> None:
         with self._lock:  # the caller's function is called by one thread at a time

@@ -25,8 +25,10 @@ from .errors import (
     printable,
     redact,
 )
+from .order import OnRetry
 from .patience import Watch
 from .transport import Answer
+from .wire import caller_speaks
 
 T = TypeVar("T")
 
@@ -42,12 +44,12 @@ _TRANSIENT_400 = re.compile(
 CHECKSUM_MISMATCH = 460
 _TRANSIENT = {408, 423, 425, 429, CHECKSUM_MISMATCH}
 _HINTS = {
-    405: "the server does not allow this method here",
-    412: "the server speaks another version of tus",
-    414: "the address is too long for the server",
-    415: "the server does not take application/offset+octet-stream",
+    405: "the server does not allow this method here; is this a tus server's address, and does a proxy filter methods?",
+    412: "this client speaks tus 1.0.0, the server another version of tus",
+    414: "the address is too long for the server; give a shorter one",
+    415: "the server does not take application/offset+octet-stream; does a proxy change Content-Type?",
     431: "the headers, metadata included, are too big for the server: send less metadata",
-    501: "the server does not implement this",
+    501: "the server does not implement this; is this a tus server's address?",
 }
 _PASSING_HINTS = {
     423: "the upload is locked by another request, that may pass",
@@ -73,11 +75,11 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
     pause = retry_after_seconds(answer.headers)
     if kind is UploadInterrupted and status in (429, 503) and pause is not None:
         kind = ServerBusy
-    said = f": {printable(answer.text)}" if answer.text else ""
+    said = f"{' It says' if hint.endswith('?') else ''}: {printable(answer.text)}" if answer.text else ""
     if status == 412 and "Tus-Version" in answer.headers:
         hint += f" ({printable(answer.headers['Tus-Version'])})"
     return kind(
-        f"{answer.method} {redact(answer.url)} was answered {status}; {hint}{said}",
+        f"{answer.where} was answered {status}; {hint}{said}",
         status=status,
         server_text=answer.text or None,
         url=answer.url,
@@ -87,16 +89,20 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
 
 def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], str]:
     status, text = answer.status, answer.text
-    if status in (401, 403, 407):
-        return AuthRequired, "check the credentials; the upload is kept and goes on with new ones"
+    if status == 407:
+        setting = "the proxy setting" if answer.proxy is None else answer.proxy.setting
+        return AuthRequired, f"the proxy wants a user and a password; put them in {setting}"
+    if status in (401, 403):
+        kept = "; the upload is kept and goes on with new ones" if known_upload else ", then try again"
+        return AuthRequired, f"check the credentials{kept}"
     if status in (404, 410) and known_upload:
         return UploadGone, "the upload is no longer there, a new one is needed"
     if status == 409:
-        return OffsetConflict, "the server is at another offset, or the upload is locked"
+        return OffsetConflict, "the server is at another offset, or the upload is locked; does something else send it?"
     if status == 413 and not answer.from_tus:
         return BodyTooLarge, "File size or chunk size over the limit of a proxy before the server; send smaller chunks"
     if status == 413:
-        return UploadTooLarge, "File size is more than the server takes"
+        return UploadTooLarge, "File size is more than the server takes; send a smaller file, or have its limit raised"
     if is_transient(status, text):
         return UploadInterrupted, _PASSING_HINTS.get(status, "that may pass, the same request can be tried again")
     if 300 <= status < 400:
@@ -104,7 +110,8 @@ def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], st
         return NotATusServer, f"it redirects to {target!r} in a way uploads can't follow; give that address instead"
     if status < 300:
         return NotATusServer, "that is not what a tus server answers here; check the endpoint"
-    return UploadRefused, _HINTS.get(status, "the server refused, and would again")
+    reason = "what it says is the reason" if text else "it does not say why, its log may"
+    return UploadRefused, _HINTS.get(status, f"the server refused, and would again; {reason}")
 
 
 def is_transient(status: int, text: str) -> bool:
@@ -163,6 +170,7 @@ class RetryBudget:
         min_delay_seconds: float,
         watch: Watch,
         jitter: Callable[[float, float], float] = random.uniform,
+        on_retry: OnRetry | None = None,
     ) -> None:
         self.attempts = 0
         self._max_retries = max_retries
@@ -171,6 +179,7 @@ class RetryBudget:
         self._min_delay_seconds = min_delay_seconds
         self._watch = watch
         self._jitter = jitter
+        self._on_retry = on_retry
         self._fruitless = 0
         self._failed_with: BaseException | None = None
 
@@ -208,6 +217,9 @@ class RetryBudget:
         return step()
 
     def _pause(self, seconds: float) -> None:
+        if self._on_retry is not None and isinstance(self._failed_with, UploadInterrupted):
+            with caller_speaks():
+                self._on_retry(self._failed_with, self._fruitless, seconds)
         try:
             self._watch.pause(seconds)
         except DeadlineExceeded as stop:

@@ -4,10 +4,10 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from . import checksum as checksums
+from . import arguments
 from .discovery import Discovery
 from .errors import FinishedWithServerError, ProtocolViolation, SourceChanged, TUSUploadError, UploadGone, redact
-from .order import CallOptions, Learnt, Order, UploadResult
+from .order import CallOptions, Learnt, OnRetry, Order, UploadResult
 from .parallel import AnyOf, ParallelUpload, divide
 from .patience import Watch
 from .retry import RetryBudget
@@ -40,13 +40,16 @@ class Sender:
         given: dict[str, Any] = dict(options)
         unknown = given.keys() - CallOptions.__annotations__.keys()
         if unknown:
-            raise TypeError(f"there is no option {', '.join(sorted(unknown))}")
+            # Only who mistypes pays for it.
+            from difflib import get_close_matches
+
+            near = get_close_matches(min(unknown), CallOptions.__annotations__, 1)
+            meant = f"did you mean {near[0]}?" if near else f"there are {', '.join(CallOptions.__annotations__)}"
+            raise TypeError(f"there is no option {min(unknown)}; {meant}")
+        arguments.check_options(given)
         watch = Watch(given.pop("cancel", None), given.pop("deadline", None))
         given["chunk_size"] = given.get("chunk_size") or self.chunk_size
-        if (given["chunk_size"] or 0) < 0:
-            raise ValueError(f"chunk_size is {given['chunk_size']}; give a number of bytes, or None for one request")
         given.setdefault("checksum", self.checksum)
-        checksums.check_name(given["checksum"])
         if given.get("idempotency_key") is None:
             given.pop("idempotency_key", None)
         return Order(**given, **order, allow_other_origin=self.allow_other_origin), watch
@@ -61,7 +64,7 @@ class Sender:
             self._transport,
             self._discovery,
             self._learnt,
-            self._budget(watch),
+            self._budget(watch, order.on_retry),
             watch,
             self.min_retry_delay,
             self._claim,
@@ -133,8 +136,9 @@ class Sender:
             order.on_created(result.url)
         return result
 
-    def _budget(self, watch: Watch) -> RetryBudget:
-        return RetryBudget(self.max_retries, self.retry_delay, self.max_retry_delay, self.min_retry_delay, watch)
+    def _budget(self, watch: Watch, on_retry: OnRetry | None = None) -> RetryBudget:
+        delays = self.retry_delay, self.max_retry_delay, self.min_retry_delay
+        return RetryBudget(self.max_retries, *delays, watch, on_retry=on_retry)
 
     def _claim(self, upload: Upload, url: str) -> None:
         """Two writers of one upload would cut each other off without end."""

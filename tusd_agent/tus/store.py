@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from .errors import UploadInterrupted
+from .errors import TUSUploadError, UploadInterrupted
 from .metadata import MetadataValue, encode
 
 _VERSION = 1
@@ -94,30 +94,34 @@ class FileStore:
     def get(self, key: str) -> StoredUpload | None:
         """None also for a file that can't be understood: the upload then begins anew."""
         try:
-            found = json.loads(self._path(key).read_bytes())
+            with self._usable():
+                try:
+                    found = json.loads(self._path(key).read_bytes())
+                except FileNotFoundError:
+                    return None
             if found.pop("version") != _VERSION:
                 return None
             parts = tuple(StoredPart(**part) for part in found.pop("parts"))
             return StoredUpload(parts=parts, **found)
-        except FileNotFoundError:
-            return None
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def put(self, key: str, entry: StoredUpload) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".new-", dir=self.folder)  # made 0600
-        try:
-            with open(descriptor, "w", encoding="ascii") as file:
-                json.dump({"version": _VERSION, **asdict(entry)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self._path(key))
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
-        self._sync_folder()
+        """Raises `TUSUploadError` when the folder can't be used, as the others do."""
+        with self._usable():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=self.folder)  # made 0600
+            try:
+                with open(descriptor, "w", encoding="ascii") as file:
+                    json.dump({"version": _VERSION, **asdict(entry)}, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(name, self._path(key))
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+                raise
+            self._sync_folder()
 
     def delete(self, key: str) -> None:
         with suppress(FileNotFoundError):
@@ -125,16 +129,17 @@ class FileStore:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Raises `UploadInterrupted` while somebody else holds it."""
+        """Raises `UploadInterrupted` while somebody else holds it, `TUSUploadError` when the folder can't be used."""
         try:
             import fcntl
         except ImportError:  # Windows: entries are whole all the same, only two senders are not told of each other
             yield
             return
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{key}.lock"
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._usable():
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # The one who held it before removes the file: then this lock is on a name that is gone.
@@ -173,6 +178,16 @@ class FileStore:
                 with self.hold(path.stem) if path.suffix == ".lock" else nullcontext():
                     path.unlink()
         return removed
+
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TUSUploadError(
+                f"{str(self.folder)!r}, where the URLs of unfinished uploads are kept, can't be used "
+                f"({error.strerror}). Give the store a folder that can be written to, or upload without a store."
+            ) from error
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"

@@ -25,7 +25,7 @@ from .errors import (
 from .exchange import DRAIN_BYTES, DirectWay, Fields, Reply, direct_way, exchange, host_header, request_head
 from .headers import basic, header_value
 from .locations import may_have_credentials, origin, split_credentials
-from .network import innermost, network_failure
+from .network import Proxy, innermost, network_failure, proxy_from, through
 from .patience import Watch, watching
 from .wire import Body, StaleConnection, UploadAdapter
 
@@ -43,7 +43,10 @@ Headers = Mapping[str, HeaderValue]
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered. `url`: where, after redirects; `sent_bytes`: of the body; `text`: ≤ 4 KiB, printable."""
+    """What a server answered. `url`: where, after redirects; `sent_bytes`: of the body; `text`: ≤ 4 KiB, printable.
+
+    `proxy`: through which it came, and which may have said it.
+    """
 
     method: str
     url: str
@@ -51,6 +54,7 @@ class Answer:
     headers: Mapping[str, str]
     text: str
     sent_bytes: int = 0
+    proxy: Proxy | None = None
 
     @property
     def is_success(self) -> bool:
@@ -60,6 +64,11 @@ class Answer:
     def from_tus(self) -> bool:
         """Whether a tus server said it: proxies and portals do not send this header."""
         return "Tus-Resumable" in self.headers
+
+    @property
+    def where(self) -> str:
+        """For messages: what was asked, and through which proxy where that may have been the one who answered."""
+        return f"{self.method} {redact(self.url)}{'' if self.from_tus else through(self.proxy)}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class _Route(NamedTuple):
     origin: tuple[str, str, int]
     host: str
     proxies: dict[str, str]
-    proxied: bool
+    proxy: Proxy | None
     authorization: str | None
 
 
@@ -156,11 +165,15 @@ class Transport:
             url, _ = split_credentials(urljoin(answer.url, target))
         except ValueError as error:
             raise NotATusServer(
-                f"{redact(answer.url)} redirects to {redact(target)!r}, which is no usable URL", url=answer.url
+                f"{redact(answer.url)} redirects to {redact(target)!r}, which is no usable URL; give the final "
+                "address instead",
+                url=answer.url,
             ) from error
         if origin(answer.url)[0] == "https" and origin(url)[0] == "http":
             raise NotATusServer(
-                f"{redact(answer.url)} redirects from https to http ({redact(url)}); not followed", url=answer.url
+                f"{redact(answer.url)} redirects from https to http ({redact(url)}), which is not followed: anyone "
+                "could read the upload. Give an https:// address that does not, or mend the redirect.",
+                url=answer.url,
             )
         return url
 
@@ -195,7 +208,7 @@ class Transport:
             foreign = not may_have_credentials(url, self.endpoint)
             with watching(watch):
                 found: Mapping[str, str]
-                way = None if route is None or route.proxied else direct_way(session, url, sent)
+                way = None if route is None or route.proxy is not None else direct_way(session, url, sent)
                 if route is not None and way is not None:
                     reply = self._exchange(route, way, method, url, sent, body, connect_seconds, idle_seconds)
                     status, found, text = reply.status, reply.headers, _text(reply.text)
@@ -220,11 +233,15 @@ class Transport:
                         method,
                     )
                     status, found, text = response.status_code, response.headers, _read(response)
-        except (requests.RequestException, HTTPError, http.client.HTTPException, OSError) as error:
+        except (requests.RequestException, HTTPError, http.client.HTTPException, OSError, UnicodeError) as error:
             root = innermost(error)
             # That error's text is the URL, password and all.
-            raise network_failure(method, url, error) from (None if isinstance(root, LocationValueError) else root)
-        return Answer(method, url, status, found, text, body.sent if body is not None else 0)
+            meant = headers.get("X-HTTP-Method-Override", method)
+            shown = None if isinstance(root, LocationValueError) else root
+            raise network_failure(meant, url, error, self._proxy_to(url, route)) from shown
+        return Answer(
+            method, url, status, found, text, body.sent if body is not None else 0, route.proxy if route else None
+        )
 
     def _exchange(
         self,
@@ -264,11 +281,18 @@ class Transport:
                 origin=key,
                 host=host_header(key),
                 proxies=proxies,
-                proxied=select_proxy(url, proxies) is not None,
+                proxy=proxy_from(url, select_proxy(url, proxies), given is not None),
                 authorization=basic(*netrc) if netrc else None,
             )
             self._routes[key] = route
             return route
+
+    def _proxy_to(self, url: str, route: _Route | None) -> Proxy | None:
+        """The proxy on the way to `url`, a session of the user's own included."""
+        if route is not None:
+            return route.proxy
+        settings = self.session.merge_environment_settings(url, {}, None, None, None)
+        return proxy_from(url, select_proxy(url, settings["proxies"]), bool(self.session.proxies))
 
     def fresh_connections(self) -> None:
         """Drops pooled connections; requests under way go on."""

@@ -306,7 +306,8 @@ class Upload:
         if self.offset <= start and length:
             self._must_ask = True
             raise UploadInterrupted(
-                f"PATCH {redact(url)} was answered {answer.status}, but the server kept none of {length} bytes",
+                f"PATCH {redact(url)} was answered {answer.status}, but the server kept none of {length} bytes; "
+                "its storage may be full, or a proxy dropped them. It can be tried again.",
                 status=answer.status,
             )
 
@@ -329,7 +330,8 @@ class Upload:
         elif answer.status == CHECKSUM_MISMATCH and self._mismatches >= checksum.MAX_RESENDS:
             raise ProtocolViolation(
                 f"PATCH {redact(url)}: the checksum of the bytes from {start} did not match {self._mismatches + 1} "
-                "times in a row. Something on the way changes bytes, or the disk does not read the same twice.",
+                "times in a row. Something on the way changes bytes, or the disk does not read the same twice: "
+                "check both, then upload anew.",
                 status=answer.status,
                 server_text=answer.text or None,
             )
