@@ -37,8 +37,9 @@ from .jobs.folders import Folders
 from .jobs.ledger import Ledger
 from .jobs.lock import StateInUse, StateLock
 from .jobs.model import shown
-from .jobs.orders import Orders
+from .jobs.orders import Applied, Orders, Verb
 from .jobs.reader import Count, Reader
+from .jobs.selection import Selection
 from .jobs.states import WAITING, WORKING, State
 from .systemd import Notifier
 from .tus import AuthRequired, TUSClient
@@ -104,7 +105,7 @@ class Service:
         )
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(self._reader, self.status, self._flights, self._explain),
+            Commands(self._reader, self.status, self._flights, self._explain, self),
             group=settings.agent.socket_group,
         )
 
@@ -222,6 +223,14 @@ class Service:
 
     def _flights(self) -> list[InFlight]:
         return [_in_flight(figures) for figures in self._pool.in_flight()]
+
+    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
+        """What an operator asks of jobs, over the control socket."""
+        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+
+    def rescan(self, folder: str | None) -> list[str]:
+        """Has a folder scanned, or all, as soon as possible; returns which."""
+        return self._intake.rescan(folder)
 
     def _explain(self, path: bytes) -> Explanation | None:
         found = self._intake.explain(path)
