@@ -9,7 +9,7 @@ from tests.servers import Server
 from tests.support.agent import Agent
 
 from .storm.check import Check, Findings
-from .storm.weather import Plan, blow, overflow_can_be_had, wait_for_rest, watched
+from .storm.weather import Plan, agent_settings, blow, overflow_can_be_had, wait_for_rest, watched
 
 Storm = Callable[[Server, Plan, float], Findings]
 
@@ -19,8 +19,7 @@ def storm(agent_factory: Callable[..., Agent], tmp_path: Path) -> Storm:
     """Blows a storm as planned before an agent that scans every so many seconds, and checks what is left of it."""
 
     def through(server: Server, plan: Plan, rescan_interval_seconds: float) -> Findings:
-        folder = {"path": watched(tmp_path), "settle_seconds": 0.3, "renamed": "same"}
-        agent = agent_factory(server.url, [folder], rescan_interval_seconds=rescan_interval_seconds)
+        agent = agent_factory(server.url, **agent_settings(tmp_path, rescan_interval_seconds))
         agent.start()
         blown = blow(tmp_path, agent, plan)
         wait_for_rest(agent, 120 + plan.seconds)
@@ -46,4 +45,4 @@ def test_a_minute_of_storm(server_factory: Callable[..., Server], storm: Storm, 
     findings = storm(server_factory(server), plan, 10)
     assert not findings.violations, findings.report()
     assert findings.arrived > 2000
-    assert not overflow_can_be_had() or findings.overflows >= plan.stalls
+    assert not overflow_can_be_had() or findings.overflows > plan.stalls // 2

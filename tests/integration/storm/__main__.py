@@ -11,7 +11,7 @@ from tests.servers import KINDS, EmbeddedServer
 from tests.support.agent import Agent
 
 from .check import Check
-from .weather import Plan, blow, wait_for_rest, watched
+from .weather import Plan, agent_settings, blow, wait_for_rest, watched
 
 SECONDS_BETWEEN_STALLS = 15
 
@@ -32,7 +32,8 @@ def main() -> int:
     plan = Plan(given.seconds, given.seed, given.writers, given.pace, stalls)
     base = Path(tempfile.mkdtemp(prefix="storm-"))
     server = KINDS[given.server](base / "server")
-    agent = Agent(base / "agent", server.url, [folder(base)], rescan_interval_seconds=10, log_level="debug")
+    settings = agent_settings(base, rescan_interval_seconds=10)
+    agent = Agent(base / "agent", server.url, **settings, log_level="debug")
     good = False
     try:
         server.start()
@@ -51,11 +52,6 @@ def main() -> int:
         else:
             sys.stdout.write(f"what is left of it: {base}\n")
     return 0 if good else 1
-
-
-def folder(base: Path) -> dict[str, object]:
-    """The settings of the watched folder."""
-    return {"path": watched(base), "settle_seconds": 0.3, "renamed": "same"}
 
 
 if __name__ == "__main__":

@@ -53,6 +53,15 @@ def watched(base: Path) -> Path:
     return base / "in"
 
 
+def agent_settings(base: Path, rescan_interval_seconds: float) -> dict[str, Any]:
+    """What the agent of a storm is made with: short settle times; files take several requests and some time, and change under way."""
+    return {
+        "folders": [{"path": watched(base), "settle_seconds": 0.3, "renamed": "same"}],
+        "endpoint": {"chunk_size": "64KiB", "rate_limit": "4MiB/s"},
+        "rescan_interval_seconds": rescan_interval_seconds,
+    }
+
+
 def overflow_can_be_had() -> bool:
     return int(QUEUE.read_text()) <= LONGEST_QUEUE
 
@@ -104,7 +113,7 @@ def _stall(agent: Agent, plan: Plan, signals: Signals, writers: Sequence[SpawnPr
         if plan.overflow and overflow_can_be_had():
             before = signals.caused()
             signals.flood.set()
-            wait_for(lambda: signals.caused() - before > limit * 1.2 or _dead(writers), FLOOD_SECONDS, "a flood")
+            wait_for(lambda: signals.caused() - before > limit * 1.5 or _dead(writers), FLOOD_SECONDS, "a flood")
             signals.flood.clear()
             _blow_until(time.monotonic() + SECONDS_WITHOUT_READER, writers)
     finally:

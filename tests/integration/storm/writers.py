@@ -17,6 +17,7 @@ BURST_FILES = 250
 KEPT_OF_BURST = 12
 MOST_BYTES = (200, 4_000, 4_000, 30_000, 300_000)
 SLOW_WRITES = 4
+LATEST = 40
 ROTATED = 4
 
 
@@ -215,10 +216,13 @@ class Writer:
         return tree
 
     def _pick(self, below: str = "in") -> str | None:
-        """A file that is not being written; `None` where chance finds none."""
+        """A file that is not being written; `None` where chance finds none.
+
+        Often one of the latest: those are settling or being sent just now.
+        """
         paths = list(self.belongings.files)
         for _ in range(10 if paths else 0):
-            path = self._random.choice(paths)
+            path = self._random.choice(paths[-LATEST:] if self._random.random() < 0.4 else paths)
             if path.startswith(below + "/") and not self.belongings.is_being_written(path):
                 return path
         return None
