@@ -54,7 +54,7 @@ def watched(base: Path) -> Path:
 
 
 def agent_settings(base: Path, rescan_interval_seconds: float) -> dict[str, Any]:
-    """What the agent of a storm is made with: short settle times; files take several requests and some time, and change under way."""
+    """What the agent of a storm is made with: short settle times, and a slow way on which files change meanwhile."""
     return {
         "folders": [{"path": watched(base), "settle_seconds": 0.3, "renamed": "same"}],
         "endpoint": {"chunk_size": "64KiB", "rate_limit": "4MiB/s"},
