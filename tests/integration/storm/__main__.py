@@ -32,7 +32,7 @@ def main() -> int:
     plan = Plan(given.seconds, given.seed, given.writers, given.pace, stalls)
     base = Path(tempfile.mkdtemp(prefix="storm-"))
     server = KINDS[given.server](base / "server")
-    settings = agent_settings(base, rescan_interval_seconds=10)
+    settings = agent_settings(base)
     agent = Agent(base / "agent", server.url, **settings, log_level="debug")
     good = False
     try:

@@ -15,8 +15,6 @@ from .weather import Blown
 
 MOST_SHOWN = 10
 LOG_LINES_SHOWN = 20
-EVENTS_LOST = "File events were lost"
-READER_DIED = "The thread that reads file events died"
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Check:
         self._blown = blown
         self._ledger: Ledger = blown.ledger
         self._jobs = agent.jobs()
+        self._watcher = agent.status()["watcher"]
         self._log = agent.log_text().splitlines()
         self._unfinished = sum(not upload.complete for upload in uploads)
         self._arrived = [
@@ -66,14 +65,13 @@ class Check:
         self._books_agree()
         parts: tuple[Callable[[], Iterator[str]], ...] = (self._whole, self._stayed, self._once, self._at_rest)
         violations = [violation for part in parts for violation in part()]
-        died = sum(READER_DIED in line for line in self._log)
-        overflows = sum(EVENTS_LOST in line for line in self._log) - died
+        overflows, restarts = self._watcher["overflows"], self._watcher["restarts"]
         taken_back = sum(self._job_states.get(arrived.job) != "done" for arrived in self._arrived)
         figures = (
             f"storm: {len(self._ledger.stayed)} files, {len(self._ledger.contents)} contents, "
             f"{self._ledger.acts} acts, "
-            f"{self._blown.events} events, {overflows} overflows, {died} readers died, {len(self._arrived)} uploads "
-            f"({taken_back} of jobs that ended otherwise, {self._unfinished} unfinished), {len(self._jobs)} jobs, "
+            f"{self._blown.events} events, {overflows} overflows, {restarts} restarts of the watcher, "
+            f"{len(self._arrived)} uploads ({taken_back} of jobs that ended otherwise, {self._unfinished} unfinished), {len(self._jobs)} jobs, "
             f"{self._blown.seconds:.0f} s, seed {seed}, {len(violations)} violations"
         )
         return Findings(violations, figures, overflows, len(self._arrived))
