@@ -71,8 +71,8 @@ class Check:
             f"storm: {len(self._ledger.stayed)} files, {len(self._ledger.contents)} contents, "
             f"{self._ledger.acts} acts, "
             f"{self._blown.events} events, {overflows} overflows, {restarts} restarts of the watcher, "
-            f"{len(self._arrived)} uploads ({taken_back} of jobs that ended otherwise, {self._unfinished} unfinished), {len(self._jobs)} jobs, "
-            f"{self._blown.seconds:.0f} s, seed {seed}, {len(violations)} violations"
+            f"{len(self._arrived)} uploads ({taken_back} of jobs that ended otherwise, {self._unfinished} unfinished), "
+            f"{len(self._jobs)} jobs, {self._blown.seconds:.0f} s, seed {seed}, {len(violations)} violations"
         )
         return Findings(violations, figures, overflows, len(self._arrived))
 
