@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import __version__
-from .config import CredentialError, EndpointSettings, Settings, WatchSettings
+from .config import AgentSettings, CredentialError, EndpointSettings, Settings, WatchSettings
 from .control.commands import Commands
 from .control.replies import (
     Endpoint,
@@ -31,6 +31,7 @@ from .delivery.pool import EndpointState, Pool
 from .delivery.rules import EndpointRules, FolderRules
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
+from .intake.retiring import Keep
 from .jobs.claims import Claims
 from .jobs.database import Database, DatabaseUnusable
 from .jobs.folders import Folders
@@ -39,6 +40,7 @@ from .jobs.lock import StateInUse, StateLock
 from .jobs.model import shown
 from .jobs.orders import Applied, Orders, Verb
 from .jobs.reader import Count, Reader
+from .jobs.retention import Retention
 from .jobs.selection import Selection
 from .jobs.states import WAITING, WORKING, State
 from .systemd import Notifier
@@ -91,6 +93,7 @@ class Service:
             memory=Folders(self._database),
             rescan_interval_seconds=settings.agent.rescan_interval_seconds,
             canary_folder=Path(settings.agent.socket).parent,
+            keep=_keep(settings.agent, self._database),
         )
         self._pool = Pool(
             claims,
@@ -290,6 +293,12 @@ class Service:
 
     def _revoke(self, job_id: int) -> None:
         self._pool.revoke(job_id)
+
+
+def _keep(agent: AgentSettings, database: Database) -> Keep | None:
+    if not agent.retention_days:
+        return None
+    return Keep(Retention(database), agent.retention_days * 86_400.0, agent.retention_jobs)
 
 
 def watched_folder(watch: WatchSettings) -> WatchedFolder:

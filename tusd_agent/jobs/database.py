@@ -88,6 +88,9 @@ class Database:
                 f"the database {self.path} was written by a newer tusd-agent (schema {version}, this one knows "
                 f"up to {SCHEMA_VERSION}). Install that version again, or start with another agent.state_dir"
             )
+        if version == 0:
+            # Before anything else is in the file: so that deleted rows can give back their room, a little at a time.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")

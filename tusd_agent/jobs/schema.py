@@ -104,6 +104,10 @@ SCHEMA_STEPS: tuple[str, ...] = (
     ALTER TABLE folders ADD COLUMN first_seen_at REAL;
     ALTER TABLE folders ADD COLUMN disk_root BLOB;
     """,
+    """
+    -- When the path of a job that has ended was first found absent, and has been ever since.
+    ALTER TABLE jobs ADD COLUMN absent_since REAL;
+    """,
 )
 
 SCHEMA_VERSION = len(SCHEMA_STEPS)
