@@ -4,10 +4,10 @@ import os
 import resource
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -100,6 +100,19 @@ def put_in_place(copied: Path, path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
         if (copied / (path.name + suffix)).exists():
             shutil.copyfile(copied / (path.name + suffix), path.with_name(path.name + suffix))
+
+
+@contextmanager
+def full_disk(path: Path) -> Iterator[None]:
+    """A limit of the size of files stands for the full disk: the log can't grow, as there."""
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name("queue.db-wal").stat().st_size, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
 
 
 def test_a_new_one_and_clean_stops_are_no_loss(path: Path) -> None:
@@ -241,18 +254,12 @@ def test_a_witness_that_cant_be_written_is_said_and_a_loss_counts_once_all_the_s
     assert_loss(path, "lost or exchanged")
 
 
-def test_a_start_that_failed_after_a_kill_is_no_loss(path: Path) -> None:
+def test_a_start_on_a_full_disk_after_a_kill_is_no_loss(path: Path) -> None:
     """A connection that fails is closed, and SQLite would take the log away with it."""
     killed_in_use(path)
-    with closing(sqlite3.connect(path)) as locking:
-        locking.execute("BEGIN IMMEDIATE")
-        database = Database(path)
-        with pytest.raises(DatabaseUnusable, match="locked"):
-            database.open()
-        locking.rollback()
-        # Only our own hands are looked at here: whoever else has it open may empty the log.
-        assert path.with_name("queue.db-wal").exists()
-        assert_no_loss(path, clean=False)
+    with full_disk(path), pytest.raises(DatabaseUnusable, match="can't be used"):
+        Database(path).open()
+    assert_no_loss(path, clean=False)
 
 
 def test_a_newer_database_and_its_log_are_left_alone(path: Path) -> None:
@@ -278,17 +285,10 @@ def test_a_damaged_database_and_its_log_are_left_alone(path: Path) -> None:
 
 
 def test_a_stop_on_a_full_disk_is_no_loss(path: Path) -> None:
-    """The limit of file sizes stands for the full disk: writing the log fails, as it does there."""
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     database = opened(path)
     enqueue(database, b"a")
-    log_bytes = path.with_name("queue.db-wal").stat().st_size
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (log_bytes, limits[1]))
-    try:
+    with full_disk(path):
         database.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.with_name("queue.db-wal").exists()
     assert_no_loss(path, clean=False)
 

@@ -85,7 +85,7 @@ class Taking:
             if not verdict.taken or self.marker_missing(place, fingerprint):
                 continue
             rest = look_at_rest(place, fingerprint)
-            if rest is Rest.IN_USE:
+            if rest is Rest.IN_USE or (rest is Rest.AT_REST and self._may_just_be_opened(fingerprint, now)):
                 unsettled.in_use.append(place)
             elif rest is Rest.AT_REST and (found := self._unknown(place, fingerprint, now)) is not None:
                 batch.append(found)
@@ -110,6 +110,16 @@ class Taking:
             return True
         written_ns = min(fingerprint.mtime_ns, fingerprint.ctime_ns)
         return not stat.S_ISREG(found.st_mode) or Fingerprint.of(found).ctime_ns < written_ns
+
+    def _may_just_be_opened(self, fingerprint: Fingerprint, now: float) -> bool:
+        """Whether an empty file may be one that is made under its final name, against the contract.
+
+        The kernel tells of the new name before it counts its maker among the writers, and until then nothing else tells
+        the two apart.
+        """
+        if self._folder.contract != "rename" or fingerprint.size_bytes:
+            return False
+        return 0 <= now - fingerprint.ctime_ns / 1e9 < self._folder.settle_seconds
 
     def entry(self, place: Place, fingerprint: Fingerprint) -> Entry:
         """How a content that no job knows enters the ledger."""
