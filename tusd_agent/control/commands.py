@@ -177,7 +177,9 @@ def _explain(commands: Commands, request: Request) -> Explanation:
     path = path_of("path_b64", encoded) if encoded is not None else os.fsencode(plain or "")
     if not path.startswith(b"/"):
         raise bad("path", plain or "", "an absolute path")
-    explanation = commands.explain(os.path.normpath(path))
+    if b"\0" in path:
+        raise bad("path", os.fsdecode(path), "a path without NUL bytes, which no path has")
+    explanation = commands.explain(os.path.normpath(b"/" + path.lstrip(b"/")))
     if explanation is None:
         # Also for what is there, and whoever asks may not see: the socket is no way to look elsewhere.
         message = f"{escaped(os.fsdecode(path))} lies in no watched folder"

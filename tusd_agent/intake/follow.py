@@ -98,7 +98,10 @@ class FollowedFolder:
     def _look_at(self, relative: bytes, now: float) -> None:
         if self._marker is not None and relative.endswith(self._marker):
             # The marker says that the file beside it is complete.
-            relative = relative.removesuffix(self._marker)
+            self._look_at_path(relative.removesuffix(self._marker), now)
+        self._look_at_path(relative, now)
+
+    def _look_at_path(self, relative: bytes, now: float) -> None:
         place = Place.below(self.folder.path, relative)
         as_file = self.rules.verdict(relative, is_directory=False).taken
         if not as_file and not self.rules.verdict(relative, is_directory=True).taken:
@@ -173,7 +176,9 @@ class FollowedFolder:
 
     def _look_later(self, place: Place, due: float) -> None:
         if len(self._later) >= LIMIT:
-            self.mark_dirty(due)
+            # Found again by a scan, but not by one after the other.
+            _, seconds, _ = self._last_scan or (0.0, 0.0, 0)
+            self.mark_dirty(max(due, self._clocks.monotonic() + _SCAN_SHARE * seconds))
         else:
             self._later.add(place, due)
 
@@ -228,6 +233,7 @@ class FollowedFolder:
         self.unwatched = result.unwatched
         self._last_scan = (self._clocks.wall(), seconds, result.files_seen)
         log.debug("Scanned %s in %.1f s: %s", shown(self.folder.path), seconds, result)
+        self.ground.recorded()
 
     def end_absent(self, now: float) -> None:
         """Ends the jobs whose files a scan did not find, if they are not there now either."""

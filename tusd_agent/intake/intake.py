@@ -121,7 +121,8 @@ class Intake:
     def explain(self, path: bytes) -> Explanation | None:
         """What becomes of this absolute path, and why; `None` when it lies in no watched folder."""
         for prefix, followed in self._followed.items():
-            if path.startswith(prefix) and (relative := path[len(prefix) :].strip(b"/")):
+            if os.path.join(path, b"").startswith(prefix):
+                relative = path[len(prefix) :].strip(b"/")
                 return explain(followed, relative, self._ledger, self._clock(), self._monotonic())
         return None
 
