@@ -1,11 +1,12 @@
 """Tests that run in namespaces of their own: there they may mount, and set limits, whoever they are.
 
-``@in_namespaces`` runs the test once more, alone, below unshare(1): in a user namespace in which it is root, and a mount
-namespace whose mounts nobody else sees and that are gone with it (user_namespaces(7), mount_namespaces(7)).
+``@in_namespaces`` runs the test once more, alone, below unshare(1): in a user namespace in which it is root, and a
+mount namespace whose mounts nobody else sees and that are gone with it (user_namespaces(7), mount_namespaces(7)).
 """
 
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import ParamSpec
 
 import pytest
+
+from .files import wait_for
 
 P = ParamSpec("P")
 
@@ -46,8 +49,8 @@ def in_namespaces(test: Callable[P, None]) -> Callable[P, None]:
         )
         if ran.returncode:
             pytest.fail(ran.stdout, pytrace=False)
-        if " skipped" in ran.stdout.rpartition("\n1 ")[2]:
-            pytest.skip(ran.stdout.rpartition("SKIPPED")[2].partition("\n")[0])
+        if skipped := re.search(r"^SKIPPED \[1\] (.*)$", ran.stdout, re.MULTILINE):
+            pytest.skip(skipped[1])
 
     return run
 
@@ -60,16 +63,22 @@ def mount_tmpfs(point: Path, *options: str) -> None:
     subprocess.run(["mount", "-t", "tmpfs", *more, "tmpfs", str(point)], check=True)
 
 
-def unmount(point: Path) -> None:
-    """Takes the file system away as a pulled plug does: at once, whoever has files open there (umount2(2))."""
+def bind(there: Path, point: Path) -> None:
+    """Lets `point` be the file system that is mounted at `there`: a disk that survives being unmounted."""
     assert os.environ.get(_INSIDE), "mounts are for tests with @in_namespaces"
-    subprocess.run(["umount", "--lazy", str(point)], check=True)
+    subprocess.run(["mount", "--bind", str(there), str(point)], check=True)
 
 
-def set_watch_limit(number: int) -> None:
-    """So many inotify watches for all processes of this user namespace."""
+def unmount(point: Path) -> None:
+    """As an operator does it; a scan that just reads there makes it busy for a moment."""
+    assert os.environ.get(_INSIDE), "mounts are for tests with @in_namespaces"
+    wait_for(lambda: subprocess.run(["umount", str(point)], check=False).returncode == 0, 10, f"umount {point}")
+
+
+def set_inotify_limit(what: str, number: int) -> None:
+    """So many inotify ``"watches"`` or ``"instances"`` for all processes of this user namespace."""
     assert os.environ.get(_INSIDE), "limits are for tests with @in_namespaces"
-    Path("/proc/sys/user/max_inotify_watches").write_text(f"{number}\n")
+    Path(f"/proc/sys/user/max_inotify_{what}").write_text(f"{number}\n")
 
 
 def _require_namespaces() -> None:

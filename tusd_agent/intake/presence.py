@@ -106,7 +106,7 @@ class Presence:
         count = len(watching.unwatchable)
         some = "1 directory" if count == 1 else f"{count} directories"
         return (
-            f"{some} can't be watched, a path may be too long: files there are found by scans only, such as in {example}"
+            f"{some} can't be watched (a path may be too long), such as {example}: files there are found by scans only"
         )
 
     def health(self) -> WatcherHealth:

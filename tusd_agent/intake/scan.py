@@ -245,9 +245,7 @@ def unavailable_sentence(error: OSError) -> str:
     return f"its file system does not answer: {error.strerror or error}"
 
 
-def end_absent(
-    folder: WatchedFolder, directory: bytes, ledger: Ledger, now: float, is_same: Callable[[], bool]
-) -> int:
+def end_absent(folder: WatchedFolder, directory: bytes, ledger: Ledger, now: float, is_same: Callable[[], bool]) -> int:
     """Ends the jobs of the directory whose files are not there; returns how many. `now` is wall clock.
 
     `is_same()`: whether the folder still is what it was, and no empty mount point; asked after the files were looked
