@@ -199,12 +199,8 @@ def rescan(extent: Extent) -> Finding:
     finding = Finding(f"{extent.files} files in {extent.directories} directories, all done")
     cpu, wall, rss = _rescans(finding, extent, "tree", extent.directories, extent.files)
     for what, ratio in (("wall", wall), ("CPU", cpu)):
-        finding.hold(
-            f"rescan: {ratio:.2f} times the bare walk ({what}), at most {SCAN_LIMIT:g}", ratio <= SCAN_LIMIT
-        )
-    finding.hold(
-        f"rescan: {rss:.1f} MiB above an idle agent, at most {SCAN_RSS_LIMIT_MIB}", rss <= SCAN_RSS_LIMIT_MIB
-    )
+        finding.hold(f"rescan: {ratio:.2f} times the bare walk ({what}), at most {SCAN_LIMIT:g}", ratio <= SCAN_LIMIT)
+    finding.hold(f"rescan: {rss:.1f} MiB above an idle agent, at most {SCAN_RSS_LIMIT_MIB}", rss <= SCAN_RSS_LIMIT_MIB)
     return finding
 
 
@@ -215,9 +211,7 @@ def flat(extent: Extent) -> Finding:
     return finding
 
 
-def _rescans(
-    finding: Finding, extent: Extent, name: str, directories: int, files: int
-) -> tuple[float, float, float]:
+def _rescans(finding: Finding, extent: Extent, name: str, directories: int, files: int) -> tuple[float, float, float]:
     """Medians of the ratios, CPU and wall, and how far the memory ever rose above that of an idle agent, in MiB."""
     with _running(extent.work / f"{name}-idle", extent.work / f"{name}-idle" / "out") as agent:
         idle_rss = agent.rss_bytes()
@@ -261,6 +255,4 @@ def _scanned_again(status: dict[str, Any], last_scan_at: float) -> bool:
     return bool(folder["last_scan_at"] != last_scan_at and not folder["scanning"])
 
 
-CASES: dict[str, Callable[[Extent], Finding]] = {
-    case.__name__: case for case in (latency, creates, idle, rescan, flat)
-}
+CASES: dict[str, Callable[[Extent], Finding]] = {case.__name__: case for case in (latency, creates, idle, rescan, flat)}
