@@ -167,13 +167,13 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         clean = self._database.open()
+        recovered = self._claims.recover()
         if self._database.loss is not None:
             log.error(
                 "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
                 self._database.loss,
             )
-        recovered = self._claims.recover()
-        if not clean:
+        elif not clean:
             log.warning(
                 "the last run did not end cleanly; the database is intact, %s put back", _plural(recovered, "job")
             )
@@ -258,6 +258,7 @@ class Service:
 
     def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
         reasons = self._intake.problems()
+        reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
         # A job is delivered and not disposing only when its disposal has been put off.
         put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
         if put_off:
