@@ -7,12 +7,12 @@ extension and ignores the header, so that it is only sent to servers that list t
 import base64
 import hashlib
 
+from .body import caller_speaks
 from .discovery import ServerInfo
 from .errors import SourceChanged, UploadRefused, redact
 from .patience import Watch
 from .sources import Source
 from .streams import StreamSource
-from .wire import caller_speaks
 
 AUTO = "auto"
 PREFERRED = ("sha256", "sha512", "sha384", "sha1", "md5")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from . import metadata as upload_metadata
+from .body import Body
 from .errors import NotATusServer, ProtocolViolation, UploadMismatch, redact
 from .patience import Watch
 from .retry import failure
 from .transport import Answer, Credentials, Transport
-from .wire import Body
 
 OFFSET_STREAM = "application/offset+octet-stream"
 

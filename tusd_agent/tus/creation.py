@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from . import metadata as upload_metadata
+from .body import Body
 from .core import OFFSET_STREAM, Expiry, expiry_of, offset_of
 from .errors import NotATusServer, ProtocolViolation, TUSUploadError, UploadTooLarge, redact
 from .locations import resolve
@@ -11,7 +12,6 @@ from .metadata import MetadataValue
 from .patience import Watch
 from .retry import failure
 from .transport import Answer, Credentials, Transport
-from .wire import Body
 
 # A hook that decides about the upload may take longer than any other answer: tusd waits 15 s four times.
 POST_PATIENCE = 1.5

@@ -3,37 +3,27 @@
 Statuses are not judged here (`retry` does); what never became an answer is raised as `UploadInterrupted`.
 """
 
-import http.client
-import random
+import os
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urljoin
 
-import requests
-from requests.cookies import extract_cookies_to_jar
-from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
-from urllib3.exceptions import HTTPError, LocationValueError
-
-from .errors import (
-    SERVER_TEXT_LIMIT_BYTES,
-    NotATusServer,
-    printable,
-    redact,
-)
-from .exchange import DRAIN_BYTES, DirectWay, Fields, Reply, direct_way, exchange, host_header, request_head
+from .body import Body, CallerFailed
+from .environment import is_proxied, netrc_for, proxies_for
+from .errors import NotATusServer, TUSUploadError, printable, redact
+from .exchange import DEFAULT_HEADERS, HARMLESS, Fields, Pool, exchange, host_header, plain_target, request_head
 from .headers import basic, header_value
 from .locations import may_have_credentials, origin, split_credentials
-from .network import innermost, network_failure
 from .patience import Watch, watching
-from .wire import Body, StaleConnection, UploadAdapter
+from .plain import PlainPool, StaleConnection
+
+if TYPE_CHECKING:
+    import requests
 
 TUS_VERSION = "1.0.0"
 MAX_REDIRECTS = 5
 _IDEMPOTENT = {"HEAD", "OPTIONS", "DELETE"}
-# What of a session's own headers is no secret: all that origins other than the endpoint's get.
-_HARMLESS = {"accept", "accept-encoding", "connection", "user-agent"}
 
 T = TypeVar("T")
 
@@ -41,8 +31,7 @@ HeaderValue = str | bytes | Callable[[], str | bytes]
 Headers = Mapping[str, HeaderValue]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server answered. `url`: where, after redirects; `sent_bytes`: of the body; `text`: ≤ 4 KiB, printable."""
 
     method: str
@@ -62,8 +51,7 @@ class Answer:
         return "Tus-Resumable" in self.headers
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(NamedTuple):
     """Headers that may only reach the origin of `trusted_url`: the client's own, or those of one call."""
 
     headers: Headers
@@ -80,8 +68,19 @@ class _Route(NamedTuple):
     authorization: str | None
 
 
+class _Way(NamedTuple):
+    """How to send without requests. `target`: of the request line; `defaults`: the fields a session would add."""
+
+    pool: Pool
+    target: str
+    defaults: Mapping[str, str | bytes]
+
+
 class Transport:
-    """The session beneath a client, and what every request carries. Thread-safe; no I/O before the first request."""
+    """The connections beneath a client, and what every request carries. Thread-safe; no I/O before the first request.
+
+    There is no session until somebody asks for it, or a request needs one: for TLS, a proxy, cookies, an odd URL.
+    """
 
     def __init__(
         self,
@@ -103,17 +102,25 @@ class Transport:
         self._options: dict[str, Any] = {"verify": verify, "cert": cert, "proxies": proxies}
         self._routes: dict[tuple[str, str, int], _Route] = {}
         self._lock = threading.Lock()
-        self._own_session = self.session = self._new_session()
+        # Of origins to which requests go without a session.
+        self._plain: dict[tuple[str, str, int], PlainPool] = {}
+        self._session: requests.Session | None = None
+        self._own_session: requests.Session | None = None
 
-    @staticmethod
-    def _new_session() -> requests.Session:
-        session = requests.Session()
-        # The environment is read by us, once per origin: requests reads netrc and proxies for every request.
-        session.trust_env = False
-        session.headers.update({"User-Agent": "tusd-agent", "Accept-Encoding": "identity"})
-        session.mount("http://", UploadAdapter())
-        session.mount("https://", UploadAdapter())
-        return session
+    @property
+    def session(self) -> "requests.Session":
+        with self._lock:
+            if self._session is None:
+                from .sessions import new_session
+
+                # In this order: a session that is not the own one is somebody else's.
+                self._own_session = new_session()
+                self._session = self._own_session
+            return self._session
+
+    @session.setter
+    def session(self, session: "requests.Session") -> None:
+        self._session = session
 
     def request(
         self,
@@ -176,10 +183,10 @@ class Transport:
     ) -> Answer:
         idle_seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         connect_seconds = idle_seconds if self._connect_timeout_seconds is None else self._connect_timeout_seconds
-        session = self.session
-        sent: Fields = {"x-request-id": ("X-Request-ID", f"{random.getrandbits(128):032x}")}
+        session = self._session
+        sent: Fields = {"x-request-id": ("X-Request-ID", os.urandom(16).hex())}
         route = None
-        if session is self._own_session:
+        if session is None or session is self._own_session:
             route = self._route_to(url)
             if route.authorization is not None:
                 sent["authorization"] = ("Authorization", route.authorization)
@@ -191,64 +198,59 @@ class Transport:
             sent["tus-resumable"] = "Tus-Resumable", TUS_VERSION
         for name, value in headers.items():
             sent[name.lower()] = name, value
+        foreign = not may_have_credentials(url, self.endpoint)
         try:
-            foreign = not may_have_credentials(url, self.endpoint)
             with watching(watch):
-                found: Mapping[str, str]
-                way = None if route is None or route.proxied else direct_way(session, url, sent)
+                way = None if route is None else self._direct_way(route, session, url, sent)
                 if route is not None and way is not None:
-                    reply = self._exchange(route, way, method, url, sent, body, connect_seconds, idle_seconds)
-                    status, found, text = reply.status, reply.headers, _text(reply.text)
-                else:
-                    options = {} if route is None else {**self._options, "proxies": route.proxies}
-                    fields: dict[str, str | None] = dict(sent.values())
+                    defaults = way.defaults
                     if foreign:
-                        kept_back = {name for name in session.headers if name.lower() not in _HARMLESS | sent.keys()}
-                        fields |= dict.fromkeys(kept_back)
-                        options["auth"] = _nothing_added
-                    response = _ask(
-                        lambda: session.request(
-                            method,
-                            url,
-                            headers=fields,
-                            data=body,
-                            timeout=(connect_seconds, idle_seconds),
-                            allow_redirects=False,
-                            stream=True,
-                            **options,
-                        ),
+                        defaults = {name: value for name, value in defaults.items() if name.lower() in HARMLESS}
+                    head = request_head(method, way.target, route.host, defaults, sent, body)
+                    pool = way.pool
+                    reply = _ask(lambda: exchange(pool, method, head, body, connect_seconds, idle_seconds), method)
+                    if reply.cookies is not None:
+                        from .sessions import keep_cookies
+
+                        keep_cookies(self.session, method, url, reply.cookies)
+                else:
+                    from .sessions import ask
+
+                    fields = dict(sent.values())
+                    options = {} if route is None else {**self._options, "proxies": route.proxies}
+                    timeout = connect_seconds, idle_seconds
+                    session = self.session if session is None else session
+                    reply = _ask(
+                        lambda: ask(session, method, url, fields, body, timeout, foreign=foreign, options=options),
                         method,
                     )
-                    status, found, text = response.status_code, response.headers, _read(response)
-        except (requests.RequestException, HTTPError, http.client.HTTPException, OSError) as error:
-            root = innermost(error)
-            # That error's text is the URL, password and all.
-            raise network_failure(method, url, error) from (None if isinstance(root, LocationValueError) else root)
-        return Answer(method, url, status, found, text, body.sent if body is not None else 0)
+        except (TUSUploadError, CallerFailed):
+            raise
+        except Exception as error:
+            # The libraries whose errors these may be are loaded only now, if they were not needed before.
+            from .sessions import interrupted
 
-    def _exchange(
-        self,
-        route: _Route,
-        way: DirectWay,
-        method: str,
-        url: str,
-        sent: Fields,
-        body: Body | None,
-        connect_seconds: float | None,
-        idle_seconds: float | None,
-    ) -> Reply:
-        """The same request as requests would make of our own session, at a fraction of its cost."""
-        session = self._own_session
-        defaults: Mapping[str, str | bytes] = session.headers
-        if not may_have_credentials(url, self.endpoint):
-            defaults = {name: value for name, value in defaults.items() if name.lower() in _HARMLESS}
-        head = request_head(method, way.target, route.host, defaults, sent, body)
-        pool = way.adapter.pool_for(url, route.origin, self._options["verify"], self._options["cert"])
-        reply = _ask(lambda: exchange(pool, method, head, body, connect_seconds, idle_seconds), method)
-        if reply.cookies is not None:
-            asked = requests.Request(method, url).prepare()
-            extract_cookies_to_jar(session.cookies, asked, reply.cookies)  # type: ignore[no-untyped-call]
-        return reply
+            failed = interrupted(method, url, error)
+            if failed is None:
+                raise
+            raise failed from failed.__cause__
+        return Answer(method, url, reply.status, reply.headers, _text(reply.text), body.sent if body is not None else 0)
+
+    def _direct_way(self, route: _Route, session: "requests.Session | None", url: str, sent: Fields) -> _Way | None:
+        """How to send, at a fraction of its cost, what requests would; None when that is more than sending."""
+        target = None if route.proxied else plain_target(url, sent)
+        if target is None:
+            return None
+        verify, cert = self._options["verify"], self._options["cert"]
+        if session is None and route.origin[0] == "http" and cert is None:
+            with self._lock:
+                plain = self._plain.setdefault(route.origin, PlainPool(*route.origin[1:]))
+            return _Way(plain, target, DEFAULT_HEADERS)
+        from .sessions import direct_pool
+
+        session = self.session if session is None else session
+        pool = direct_pool(session, url, route.origin, verify, cert)
+        return None if pool is None else _Way(pool, target, session.headers)
 
     def _route_to(self, url: str) -> _Route:
         """How the origin of `url` is reached; proxies and netrc are looked up once."""
@@ -258,13 +260,13 @@ class Transport:
             return route
         with self._lock:
             given = self._options["proxies"]
-            proxies = dict(given) if given is not None else dict(get_environ_proxies(url))
-            netrc = get_netrc_auth(url)
+            proxies = dict(given) if given is not None else proxies_for(url)
+            netrc = netrc_for(url)
             route = _Route(
                 origin=key,
                 host=host_header(key),
                 proxies=proxies,
-                proxied=select_proxy(url, proxies) is not None,
+                proxied=is_proxied(url, proxies),
                 authorization=basic(*netrc) if netrc else None,
             )
             self._routes[key] = route
@@ -272,17 +274,22 @@ class Transport:
 
     def fresh_connections(self) -> None:
         """Drops pooled connections; requests under way go on."""
-        for adapter in self.session.adapters.values():
-            adapter.close()
+        self._close_plain()
+        if self._session is not None:
+            for adapter in self._session.adapters.values():
+                adapter.close()
 
     def close(self) -> None:
-        self.session.close()
-        self._own_session.close()
+        self._close_plain()
+        for session in (self._session, self._own_session):
+            if session is not None:
+                session.close()
 
-
-def _nothing_added(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Takes the place of a session's `auth`, and of netrc, where neither may go."""
-    return request
+    def _close_plain(self) -> None:
+        with self._lock:
+            pools, self._plain = self._plain, {}
+        for pool in pools.values():
+            pool.close()
 
 
 def _ask(ask: Callable[[], T], method: str) -> T:
@@ -290,27 +297,10 @@ def _ask(ask: Callable[[], T], method: str) -> T:
     while True:
         try:
             return ask()
-        except (requests.ConnectionError, StaleConnection) as error:
+        except StaleConnection:
             # A dead connection leaves the pool, a fresh one is never stale: this ends.
-            if method not in _IDEMPOTENT or not isinstance(innermost(error), StaleConnection):
+            if method not in _IDEMPOTENT:
                 raise
-
-
-def _read(response: requests.Response) -> str:
-    """The body's first 4 KiB as printable text; the rest is read, within reason, so that the connection lives on."""
-    kept = b""
-    total = 0
-    try:
-        for block in response.iter_content(SERVER_TEXT_LIMIT_BYTES):
-            kept = kept or block
-            total += len(block)
-            if total > DRAIN_BYTES:
-                break
-    except (requests.RequestException, HTTPError, http.client.HTTPException, OSError):
-        pass  # the status line and the headers are the answer; the text is for people
-    finally:
-        response.close()
-    return _text(kept)
 
 
 def _text(raw: bytes) -> str:

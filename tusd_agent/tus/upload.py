@@ -10,6 +10,7 @@ from datetime import datetime
 
 from . import checksum, core
 from .beginning import Beginning
+from .body import CallerFailed, caller_speaks
 from .chunks import Chunks
 from .core import Expiry, UploadState
 from .discovery import Discovery
@@ -36,7 +37,6 @@ from .retry import (
     smaller_chunk,
 )
 from .transport import Answer, Credentials, Transport
-from .wire import CallerFailed, caller_speaks
 
 # A server whose HEAD and PATCH disagree again and again would keep the loop turning without a penalty.
 MAX_FREE_CONFLICTS = 3
