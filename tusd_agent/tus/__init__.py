@@ -11,6 +11,9 @@ outlives the process; `sources` and `streams` are where bytes come from, `transp
 `trust` and `locations` the HTTP beneath.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from .client import TUSClient
 from .discovery import ServerInfo
 from .errors import (
@@ -35,12 +38,24 @@ from .errors import (
     UploadTooLarge,
     redact,
 )
-from .info import UploadInfo
 from .metadata import MetadataValue
 from .order import CallOptions, UploadResult
 from .patience import Cancel
 from .sources import BytesSource, FileSource, Source
-from .store import FileStore, MemoryStore, StoredPart, StoredUpload, UploadStore
+
+if TYPE_CHECKING:
+    from .info import UploadInfo
+    from .store import FileStore, MemoryStore, StoredPart, StoredUpload, UploadStore
+
+# Loaded on first use (PEP 562): most programs send files and need none of these.
+_LATER = {
+    "FileStore": ".store",
+    "MemoryStore": ".store",
+    "StoredPart": ".store",
+    "StoredUpload": ".store",
+    "UploadInfo": ".info",
+    "UploadStore": ".store",
+}
 
 __all__ = [
     "AuthRequired",
@@ -79,3 +94,13 @@ __all__ = [
     "UploadTooLarge",
     "redact",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -2,25 +2,27 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, Unpack
-
-import requests
+from typing import TYPE_CHECKING, Self, Unpack
 
 from . import checksum as checksums
-from . import core, creation, termination
+from . import core, creation
 from .conveniences import File, Metadata, Progress, ProgressCallback, opened, with_defaults
 from .discovery import ServerInfo
 from .errors import TUSUploadError, creation_failed
-from .info import UploadInfo
 from .order import CallOptions, UploadResult
 from .overriding import OverridingTransport
 from .patience import Cancel, Watch
 from .sending import Sender
 from .sources import BytesSource, FileSource, Source
-from .store import UploadStore
 from .streams import StreamSource
 from .transport import Credentials, Headers
 from .trust import trusted
+
+if TYPE_CHECKING:
+    import requests
+
+    from .info import UploadInfo
+    from .store import UploadStore
 
 # How often `upload` begins anew when the server loses the upload in the middle.
 DEFAULT_MAX_RESTARTS = 3
@@ -58,7 +60,7 @@ class TUSClient(Sender):
         retry_delay: float = 1.0,
         headers: Headers | None = None,
         *,
-        store: UploadStore | None = None,
+        store: "UploadStore | None" = None,
         small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
         checksum: str | None = None,
         method_override: bool = False,
@@ -112,11 +114,11 @@ class TUSClient(Sender):
         return self._transport.timeout_seconds
 
     @property
-    def session(self) -> requests.Session:
+    def session(self) -> "requests.Session":
         return self._transport.session
 
     @session.setter
-    def session(self, session: requests.Session) -> None:
+    def session(self, session: "requests.Session") -> None:
         self._transport.session = session
 
     def upload(
@@ -268,11 +270,13 @@ class TUSClient(Sender):
             raise creation_failed(error) from error.__cause__
         return created.url
 
-    def get_upload_info(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> UploadInfo:
+    def get_upload_info(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> "UploadInfo":
         """How far the upload is. One this client is sending is not asked about: a HEAD would cut it off on tusd.
 
         Raises `UploadGone` when the server does not know it.
         """
+        from .info import UploadInfo  # uploads themselves do without
+
         with self._lock:
             active = self._active.get(url)
         if active is not None:
@@ -285,6 +289,8 @@ class TUSClient(Sender):
 
         Raises `UploadRefused` where the server does not support that.
         """
+        from . import termination  # as above
+
         watch = Watch(cancel, deadline)
         self._budget(watch).run(lambda: termination.terminate(self._transport, url, watch=watch))
 

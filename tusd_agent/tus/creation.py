@@ -1,7 +1,7 @@
 """Creating an upload: POST to the endpoint, an URL comes back (tus 1.0, Creation, Creation With Upload)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import metadata as upload_metadata
 from .body import Body
@@ -17,8 +17,7 @@ from .transport import Answer, Credentials, Transport
 POST_PATIENCE = 1.5
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(NamedTuple):
     """A new upload. `offset`: bytes of the creation's body that the server took, None when it did not say."""
 
     url: str

@@ -6,7 +6,7 @@ Only a hint: many servers and proxies do not answer OPTIONS, so that no answer m
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .errors import NotATusServer, UploadInterrupted
 from .patience import Watch
@@ -20,8 +20,7 @@ FAILED_TTL_SECONDS = 30.0
 OPTIONS_TIMEOUT_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class ServerInfo:
+class ServerInfo(NamedTuple):
     """What OPTIONS told; all empty, and `known` False, when the server did not tell. `max_size` in bytes."""
 
     known: bool = False

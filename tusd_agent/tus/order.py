@@ -1,11 +1,8 @@
 """What one call asks for, what comes of it, and what a client learns on the way."""
 
 import threading
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from .metadata import MetadataValue
 from .patience import Cancel
@@ -13,12 +10,14 @@ from .sources import Source
 from .streams import StreamSource
 from .transport import Headers
 
+if TYPE_CHECKING:
+    from datetime import datetime
+
 # Small enough not to lose much when a proxy has gathered it in vain, large enough to be fast.
 GATHERED_BYTES = 32 << 20
 
 
-@dataclass(frozen=True)
-class UploadResult:
+class UploadResult(NamedTuple):
     """A finished upload. Sizes in bytes.
 
     `offset_resumed_from`: what the server already had when the call began (0 for a new upload); `bytes_sent`: body
@@ -31,7 +30,7 @@ class UploadResult:
     offset_resumed_from: int = 0
     bytes_sent: int = 0
     attempts: int = 1
-    expires: datetime | None = None
+    expires: "datetime | None" = None
 
 
 class CallOptions(TypedDict, total=False):
@@ -55,8 +54,7 @@ class CallOptions(TypedDict, total=False):
     checksum: str | None
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """One upload as it is wanted. Sizes in bytes.
 
     `chunk_size`: None for all that is left in one PATCH. `small_file_bytes`: up to this size the body may go with the
@@ -65,16 +63,16 @@ class Order:
     """
 
     source: Source | StreamSource
+    idempotency_key: str
     metadata: Mapping[str, MetadataValue] | None = None
     upload_url: str | None = None
     chunk_size: int | None = None
     max_restarts: int = 0
     request_headers: Headers | None = None
-    idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
     allow_other_origin: bool = False
     small_file_bytes: int = 0
     checksum: str | None = None
-    creation_headers: Mapping[str, str] = field(default_factory=dict)
+    creation_headers: Mapping[str, str] | None = None
     on_located: Callable[[str, float | None], None] | None = None
     on_created: Callable[[str], None] | None = None
     on_progress: Callable[[int, int], None] | None = None

@@ -4,11 +4,9 @@
 Only attempts that brought nothing use the budget up: an upload that moves may take as many as it needs.
 """
 
-import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TypeVar
 
 from .errors import (
@@ -134,6 +132,8 @@ def retry_after_seconds(headers: Mapping[str, str], now: Callable[[], float] = t
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
+        from email.utils import parsedate_to_datetime  # dear to load, and seldom needed
+
         try:
             # By the server's own clock where it gives one: ours may be off by more than the pause.
             base = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else now()
@@ -146,6 +146,12 @@ def retry_after_seconds(headers: Mapping[str, str], now: Callable[[], float] = t
 def smaller_chunk(sent_bytes: int) -> int | None:
     """The next chunk size to try after a body of `sent_bytes` was too large; None when it can't be made smaller."""
     return next((size for size in CHUNK_LADDER_BYTES if size < sent_bytes), None)
+
+
+def _uniform(low: float, high: float) -> float:
+    import random  # most uploads need no second attempt
+
+    return random.uniform(low, high)
 
 
 class RetryBudget:
@@ -162,7 +168,7 @@ class RetryBudget:
         max_delay_seconds: float,
         min_delay_seconds: float,
         watch: Watch,
-        jitter: Callable[[float, float], float] = random.uniform,
+        jitter: Callable[[float, float], float] | None = None,
     ) -> None:
         self.attempts = 0
         self._max_retries = max_retries
@@ -170,7 +176,7 @@ class RetryBudget:
         self._max_delay_seconds = max_delay_seconds
         self._min_delay_seconds = min_delay_seconds
         self._watch = watch
-        self._jitter = jitter
+        self._jitter = jitter or _uniform
         self._fruitless = 0
         self._failed_with: BaseException | None = None
 

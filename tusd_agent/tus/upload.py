@@ -6,7 +6,7 @@ the creation (`small_file_bytes`).
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from . import checksum, core
 from .beginning import Beginning
@@ -37,6 +37,9 @@ from .retry import (
     smaller_chunk,
 )
 from .transport import Answer, Credentials, Transport
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # A server whose HEAD and PATCH disagree again and again would keep the loop turning without a penalty.
 MAX_FREE_CONFLICTS = 3
