@@ -7,8 +7,9 @@
 
 One module per chapter: `creation`, `core`, `termination`, `concatenation`, `checksum`, `discovery` and `metadata` are
 the protocol, `upload` the one loop, `parallel` several of them for one source, `retry` what failures mean, `store` what
-outlives the process; `sources` and `streams` are where bytes come from, `transport`, `overriding`, `wire`, `patience`,
-`trust` and `locations` the HTTP beneath.
+outlives the process; `sources` and `streams` are where bytes come from, `transport`, `overriding`, `patience`, `trust`
+and `locations` the HTTP beneath. Plain HTTP needs `exchange` and `plain` alone; TLS, proxies and sessions go through
+`sessions` and `wire`, which load requests and urllib3 when the first of them comes.
 """
 
 from importlib import import_module

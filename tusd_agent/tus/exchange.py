@@ -1,6 +1,6 @@
 """One request and its answer on a pooled connection, without what requests and urllib3 do for everybody.
 
-For small files that preparation is most of the cost. Connections, TLS and pools stay urllib3's; what is left out is the
+For small files that preparation is most of the cost. TLS and its connections stay urllib3's; what is left out is the
 copying of headers, cookies, hooks and redirects. An answer that is not of the plainest kind (interim, chunked, encoded,
 cut, ended by closing, with folded or doubtful fields) is read by http.client and urllib3 as ever.
 """

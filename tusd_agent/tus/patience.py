@@ -8,7 +8,6 @@ What it asks is the `Watch` of the call that is running in this thread (`watchin
 to hand such an object down to the socket.
 """
 
-import copy
 import errno
 import os
 import select
@@ -57,8 +56,8 @@ class Watch:
 
     def with_cancel(self, cancel: Cancel) -> "Watch":
         """The same deadline with another `cancel`."""
-        other = copy.copy(self)
-        other.cancel = cancel
+        other = Watch(cancel, clock=self._clock, sleep=self._sleep)
+        other._deadline_at = self._deadline_at
         return other
 
     def check(self) -> None:
