@@ -41,7 +41,8 @@ def measure(command: list[str], environment: dict[str, str]) -> Run:
 def bare_environment(certificate: Path) -> dict[str, str]:
     """The environment of every contender: no proxies, and `certificate` trusted by what each library asks.
 
-    Bytecode is kept, as an installed package has it: else ours alone would be compiled anew for each run.
+    Bytecode is kept, whatever the caller's own environment says: installed packages have theirs already, and ours alone
+    would be compiled anew for each run.
     """
     trust = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}

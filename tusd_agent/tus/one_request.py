@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OneRequest(Sender):
-    """The part of a client that does not send bodies."""
+    """The part of a client that sends no bodies."""
 
     def create(
         self,

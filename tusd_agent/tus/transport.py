@@ -167,7 +167,7 @@ class Transport:
         sent = self._fields(method, url, headers, credentials, route)
         try:
             with watching(watch):
-                reply = self._reply(method, url, sent, body, route, session, connect_seconds, idle_seconds)
+                reply = self._reply(method, url, sent, body, route, session, (connect_seconds, idle_seconds))
         except (TUSUploadError, CallerFailed):
             raise
         except Exception as error:
@@ -205,9 +205,9 @@ class Transport:
         body: Body | None,
         route: Route | None,
         session: "requests.Session | None",
-        connect_seconds: float | None,
-        idle_seconds: float | None,
+        timeout: tuple[float | None, float | None],
     ) -> Reply:
+        """Sends it, past requests where that does not matter. `timeout`: seconds to connect, and of idle time."""
         foreign = not may_have_credentials(url, self.endpoint)
         way = None if route is None else self._connections.way_to(route, session, url, sent)
         if route is not None and way is not None:
@@ -215,7 +215,7 @@ class Transport:
             if foreign:
                 defaults = {name: value for name, value in defaults.items() if name.lower() in HARMLESS}
             head = request_head(method, way.target, route.host, defaults, sent, body)
-            reply = _ask(lambda: exchange(way.pool, method, head, body, connect_seconds, idle_seconds), method)
+            reply = _ask(lambda: exchange(way.pool, method, head, body, *timeout), method)
             if reply.cookies is not None:
                 from .sessions import keep_cookies
 
@@ -224,7 +224,6 @@ class Transport:
         from .sessions import ask
 
         fields = dict(sent.values())
-        timeout = connect_seconds, idle_seconds
         options = self._connections.options_of(route)
         chosen = self.session if session is None else session
         return _ask(
