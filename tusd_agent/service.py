@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import __version__
-from .config import CredentialError, EndpointSettings, Settings, WatchSettings
+from .config import AgentSettings, CredentialError, EndpointSettings, Settings, WatchSettings
 from .control.commands import Commands
 from .control.replies import (
     Endpoint,
@@ -31,14 +31,17 @@ from .delivery.pool import EndpointState, Pool
 from .delivery.rules import EndpointRules, FolderRules
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
+from .intake.retiring import Keep
 from .jobs.claims import Claims
 from .jobs.database import Database, DatabaseUnusable
 from .jobs.folders import Folders
 from .jobs.ledger import Ledger
 from .jobs.lock import StateInUse, StateLock
 from .jobs.model import shown
-from .jobs.orders import Orders
+from .jobs.orders import Applied, Orders, Verb
 from .jobs.reader import Count, Reader
+from .jobs.retention import Retention
+from .jobs.selection import Selection
 from .jobs.states import WAITING, WORKING, State
 from .systemd import Notifier
 from .tus import AuthRequired, TUSClient
@@ -90,6 +93,7 @@ class Service:
             memory=Folders(self._database),
             rescan_interval_seconds=settings.agent.rescan_interval_seconds,
             canary_folder=Path(settings.agent.socket).parent,
+            keep=_keep(settings.agent, self._database),
         )
         self._pool = Pool(
             claims,
@@ -104,7 +108,7 @@ class Service:
         )
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(self._reader, self.status, self._flights, self._explain),
+            Commands(self._reader, self.status, self._flights, self._explain, self),
             group=settings.agent.socket_group,
         )
 
@@ -223,6 +227,14 @@ class Service:
     def _flights(self) -> list[InFlight]:
         return [_in_flight(figures) for figures in self._pool.in_flight()]
 
+    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
+        """What an operator asks of jobs, over the control socket."""
+        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+
+    def rescan(self, folder: str | None) -> list[str]:
+        """Has a folder scanned, or all, as soon as possible; returns which."""
+        return self._intake.rescan(folder)
+
     def _explain(self, path: bytes) -> Explanation | None:
         found = self._intake.explain(path)
         if found is None:
@@ -281,6 +293,12 @@ class Service:
 
     def _revoke(self, job_id: int) -> None:
         self._pool.revoke(job_id)
+
+
+def _keep(agent: AgentSettings, database: Database) -> Keep | None:
+    if not agent.retention_days:
+        return None
+    return Keep(Retention(database), agent.retention_days * 86_400.0, agent.retention_jobs)
 
 
 def watched_folder(watch: WatchSettings) -> WatchedFolder:

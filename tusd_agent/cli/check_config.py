@@ -66,6 +66,8 @@ def _lines(settings: Settings) -> Iterator[str]:
     yield _line("socket", f"{agent.socket}{group}")
     yield _line("workers", str(agent.workers))
     yield _line("rescan", f"every {agent.rescan_interval_seconds:g} s")
+    days = f"{agent.retention_days:g} days" if agent.retention_days else "for ever"
+    yield _line("remembers", f"{days}, what is gone")
     yield _line("log", f"{agent.log_level}, as {agent.log_format}")
     for name, endpoint in settings.endpoint.items():
         yield ""

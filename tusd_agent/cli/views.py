@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, cast
@@ -187,6 +187,14 @@ def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanatio
             return view.explain(resolved)
 
     answer = _ask_agent(_find(socket, config), question)
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
+def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
+    """The running agent's reply to an order. Where there is none the command ends here."""
+    answer = _ask_agent(_find(socket, config), lambda view: view.client.post(path, members))
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]

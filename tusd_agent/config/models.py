@@ -50,6 +50,10 @@ class AgentSettings(_Section):
     rescan_interval_seconds: Annotated[
         Seconds, Field(ge=1, le=31 * 86400, description="seconds, from 1 to 2678400 (31 days)")
     ] = 600.0
+    retention_days: Annotated[
+        Seconds, Field(ge=0, le=36600, description="days, from 0 to 36600 (a century); 0: for ever")
+    ] = 90.0
+    retention_jobs: Annotated[Whole, Field(ge=0, description="a whole number, 0 or more; 0: no limit")] = 1_000_000
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error")
     ] = "info"

@@ -34,6 +34,10 @@ class FileChanged(Exception):
         self.found = found
 
 
+class FileInUse(Exception):
+    """Somebody has the file open for writing: what lies there now is not whole."""
+
+
 class FileVanished(Exception):
     """There is no such file (any more), though its watched folder is there."""
 
@@ -64,8 +68,8 @@ class Uploader:
     def upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> Uploaded:
         """Sends the flight's job, from where the server stands.
 
-        Raises `FileVanished`, `FileChanged`, `StaleClaim` (the job was taken away; an upload just made is queued for
-        termination), `TUSUploadError` and its tree, `OSError`.
+        Raises `FileVanished`, `FileChanged`, `FileInUse`, `StaleClaim` (the job was taken away; an upload just made is
+        queued for termination), `TUSUploadError` and its tree, `OSError`.
         """
         job = flight.job
         descriptor = open_file(job)
@@ -79,6 +83,9 @@ class Uploader:
             )
             if not source.fingerprint.same_identity(job.fingerprint):
                 raise FileChanged(Found(job.place, source.fingerprint, job.endpoint), "it changed before it was sent")
+            # A job that was queued anew for what a worker found at its path never went by the intake's own look.
+            if beneath.at_rest(descriptor) is False:
+                raise FileInUse("it is open for writing; it is sent once it is closed")
             flight.job = job = self._check_url(job, endpoint, source)
             try:
                 self._send(flight, endpoint, rules, bucket, source)

@@ -19,7 +19,7 @@ from .flight import Flight
 from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
 from .ratelimit import Stoppable, TokenBucket
 from .rules import EndpointRules, FolderRules
-from .uploader import FileChanged, FileVanished, Uploader
+from .uploader import FileChanged, FileInUse, FileVanished, Uploader
 
 log = logging.getLogger("tusd_agent.delivery")
 
@@ -93,7 +93,17 @@ class Worker:
         except FileChanged as changed:
             now = self._clock()
             made = self._claims.replace(flight.job, changed.found, now, now + rules.settle_seconds)
-            log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
+            if made is None:
+                self._note(job.place.path)
+                log.info(
+                    "job %d (%s): %s; the file there had another name before", job.id, shown(job.place.path), changed
+                )
+            else:
+                log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
+            return
+        except FileInUse as in_use:
+            self._claims.interrupt(flight.job, not_before=self._clock() + rules.settle_seconds, error=str(in_use))
+            log.debug("job %d (%s): %s", job.id, shown(job.place.path), in_use)
             return
         except (TUSUploadError, OSError) as error:
             self._judged(flight, endpoint, error)

@@ -1,6 +1,7 @@
 """How many files of a folder its rules would take: for a word beforehand, without a queue."""
 
 import os
+import stat
 
 from .. import beneath
 from ..jobs.model import Fingerprint
@@ -26,11 +27,20 @@ def count_taken(folder: WatchedFolder, now: float) -> int:
                     if entry.is_dir(follow_symlinks=False):
                         if rules.verdict(relative, is_directory=True).taken:
                             stack.append(relative)
-                    elif entry.is_file(follow_symlinks=False) and rules.verdict(relative, is_directory=False).taken:
-                        found = Fingerprint.of(entry.stat(follow_symlinks=False))
-                        verdict = rules.content(found, now)
-                        taken += verdict.taken or verdict.again_at is not None
+                    elif rules.verdict(relative, is_directory=False).taken:
+                        taken += _is_taken(entry, rules, now)
         except OSError:
             if not directory:
                 raise
     return taken
+
+
+def _is_taken(entry: "os.DirEntry[str]", rules: Filter, now: float) -> bool:
+    try:
+        found = entry.stat(follow_symlinks=False)
+    except OSError:
+        return False
+    if not stat.S_ISREG(found.st_mode):
+        return False
+    verdict = rules.content(Fingerprint.of(found), now)
+    return verdict.taken or verdict.again_at is not None

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from .. import beneath
 from ..jobs.ledger import Ledger, Verdict
 from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
-from ..jobs.states import EXISTING_IGNORED, LEDGER_LOST
+from ..jobs.states import EXISTING_IGNORED, LEDGER_LOST, State
 from .follow import FollowedFolder
 from .scan import FolderUnavailable
 from .taking import Rest, look_at_rest
+
+_THE_FOLDER = "the watched folder itself: it is not sent, the files in it are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
     Any thread may ask. `wall` and `now` are the two clocks.
     """
     place = Place.below(followed.folder.path, relative)
-    job = ledger.newest(place)
+    job = ledger.newest(place) if relative else None
 
     def answer(taken: bool, rule: str, waits_for: str | None = None) -> Explanation:
         return Explanation(place, taken, rule, waits_for, job)
@@ -40,8 +42,12 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
     try:
         followed.ground.look()
     except FolderUnavailable as unavailable:
+        if not relative:
+            return answer(False, _THE_FOLDER, f"the folder to be available: {unavailable}")
         by_name = followed.rules.verdict(relative, is_directory=False)
         return answer(by_name.taken, by_name.rule, f"its folder to be available: {unavailable}")
+    if not relative:
+        return answer(False, _THE_FOLDER)
     try:
         found = beneath.status(place.folder, place.directory, place.name)
     except OSError as error:
@@ -49,7 +55,8 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
         return answer(by_name.taken, by_name.rule, _absence(error))
     if stat.S_ISDIR(found.st_mode):
         entered = followed.rules.verdict(relative, is_directory=True)
-        return answer(False, f"a directory, {'whose files are' if entered.taken else 'not'} looked at: {entered.rule}")
+        rule = "it is not sent itself, the files in it are" if entered.taken else f"not entered: {entered.rule}"
+        return answer(False, f"a directory: {rule}")
     by_name = followed.rules.verdict(relative, is_directory=False)
     if not by_name.taken:
         return answer(False, by_name.rule)
@@ -57,6 +64,8 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
         return answer(False, f"no regular file but {_kind(found.st_mode)}: these are never opened")
     fingerprint = Fingerprint.of(found)
     look = ledger.look(Found(place, fingerprint, followed.folder.endpoint))
+    if look.job is not None and look.job.state is State.CANCELLED and look.job.reason == EXISTING_IGNORED:
+        return answer(False, EXISTING_IGNORED)
     if look.verdict is not Verdict.NEW:
         return answer(True, by_name.rule, _waits_in_ledger(look.verdict, look.job))
     by_content = followed.rules.content(fingerprint, wall)
@@ -64,7 +73,7 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
         return answer(True, by_name.rule, f"its age: {by_content.rule}; {by_content.again_at - wall:.0f} s to go")
     if not by_content.taken:
         return answer(False, by_content.rule)
-    if followed.taking.entry(fingerprint) is Entry.IGNORE:
+    if followed.taking.entry(place, fingerprint) is Entry.IGNORE:
         return answer(False, EXISTING_IGNORED)
     return answer(True, by_name.rule, _waits_on_disk(followed, place, fingerprint, wall, now))
 

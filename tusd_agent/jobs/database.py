@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -45,6 +45,8 @@ class Database:
         """Of contents older than this (since the epoch) the ledger may know nothing though they were sent."""
         self.loss: str | None = None
         """What this opening found missing, as a sentence."""
+        self.witness_problem: str | None = None
+        """Why a loss would not be noticed, as a sentence."""
 
     def open(self, *, clock: Callable[[], float] = time.time) -> bool:
         """Opens, migrates, and checks after an unclean stop; returns whether the last stop was clean.
@@ -67,7 +69,7 @@ class Database:
         try:
             clean = self._prepare(connection, has_log, clock())
         except sqlite3.DatabaseError as error:
-            connection.close()
+            self._close_keeping_log(connection)
             if isinstance(error, sqlite3.OperationalError):
                 raise DatabaseUnusable(f"the database {self.path} can't be used: {error}") from error
             raise DamagedDatabase(
@@ -76,7 +78,7 @@ class Database:
                 "whether it is to be sent again (release) or has arrived (adopt)"
             ) from error
         except DatabaseUnusable:
-            connection.close()
+            self._close_keeping_log(connection)
             raise
         self._connection = connection
         return clean
@@ -88,6 +90,9 @@ class Database:
                 f"the database {self.path} was written by a newer tusd-agent (schema {version}, this one knows "
                 f"up to {SCHEMA_VERSION}). Install that version again, or start with another agent.state_dir"
             )
+        if version == 0:
+            # Before anything else is in the file: so that deleted rows can give back their room, a little at a time.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -100,39 +105,67 @@ class Database:
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
-        self.loss = self._find_loss(connection, lost_log=not clean and not has_log)
+        said = self._witness.read()
+        self.loss = self._find_loss(connection, said, lost_log=not clean and not has_log)
         if self.loss is not None:
             _note(connection, "incomplete_since", repr(now))
+            # A witness that can't be written goes on saying what it said: that is one loss, not one at each start.
+            _note(connection, "loss_noted", str(said))
         since = _noted(connection, "incomplete_since")
         self.incomplete_since = None if since is None else float(since)
-        self._testify(_count_up(connection, "no"))
+        self._testify(_count_up(connection, "no", beyond=0 if said is None else said.epoch))
         return clean
 
     def _testify(self, testimony: Testimony) -> None:
         # A witness that stays behind, on a full disk say, is no harm: only a database behind its witness is.
-        with suppress(OSError):
+        try:
             self._witness.write(testimony)
+        except OSError as error:
+            self.witness_problem = (
+                f"{self._witness.path} can't be written ({error.strerror or error}): if the database were lost or "
+                "replaced by an older copy, that would not be noticed, and files would be sent again"
+            )
+        else:
+            self.witness_problem = None
 
-    def _find_loss(self, connection: sqlite3.Connection, *, lost_log: bool) -> str | None:
-        said = self._witness.read()
-        if said is not None and said.ledger != _noted(connection, "ledger"):
-            return f"the database {self.path} was lost or exchanged: it is not the one that was used here before"
-        if said is not None and said.epoch > int(_noted(connection, "epoch") or 0):
-            return f"the database {self.path} is an older copy of itself, or its -wal file was lost"
+    def _find_loss(self, connection: sqlite3.Connection, said: Testimony | None, *, lost_log: bool) -> str | None:
+        if said is not None and str(said) != _noted(connection, "loss_noted"):
+            if said.ledger != _noted(connection, "ledger"):
+                return f"the database {self.path} was lost or exchanged: it is not the one that was used here before"
+            if said.epoch > int(_noted(connection, "epoch") or 0):
+                return f"the database {self.path} is an older copy of itself, or its -wal file was lost"
         if lost_log:
             return f"the -wal file of the database {self.path} is missing, and with it what was noted last"
         return None
 
+    def _close_keeping_log(self, connection: sqlite3.Connection) -> None:
+        """Closes without a checkpoint: the file stays as it is, and a log that is gone keeps its one meaning.
+
+        The last connection to close empties the log into the database and removes it, unless it may not write
+        (https://sqlite.org/wal.html, "Avoiding Excessively Large WAL Files"); so the last one is one that may not.
+        """
+        try:
+            with suppress(sqlite3.Error), closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as last:
+                last.execute("PRAGMA schema_version").fetchone()
+                connection.close()
+        finally:
+            connection.close()
+
     def close(self) -> None:
-        """Marks the stop as clean and closes. Nothing happens when it is not open."""
+        """Marks the stop as clean and closes. Nothing happens when it is not open.
+
+        Where that can't be written, on a full disk say, the stop is an unclean one: the next start checks the file.
+        """
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is None:
                 return
             try:
                 testimony = _count_up(connection, "clean")
-            finally:
-                connection.close()
+            except sqlite3.Error:
+                self._close_keeping_log(connection)
+                return
+            connection.close()
             self._testify(testimony)
 
     @contextmanager
@@ -188,9 +221,14 @@ def _note(connection: sqlite3.Connection, key: str, value: str) -> None:
     connection.execute("INSERT OR REPLACE INTO agent VALUES (?, ?)", (key, value))
 
 
-def _count_up(connection: sqlite3.Connection, stopped: str) -> Testimony:
-    """One start or stop more, noted together with whether it is a clean stop."""
-    testimony = Testimony(_noted(connection, "ledger") or str(uuid4()), int(_noted(connection, "epoch") or 0) + 1)
+def _count_up(connection: sqlite3.Connection, stopped: str, beyond: int = 0) -> Testimony:
+    """One start or stop more, noted together with whether it is a clean stop.
+
+    The count goes on from `beyond` where that is more: an older copy in use is then ahead of the newer one, whose
+    return is a loss too.
+    """
+    counted = max(int(_noted(connection, "epoch") or 0), beyond)
+    testimony = Testimony(_noted(connection, "ledger") or str(uuid4()), counted + 1)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
     _note(connection, "stopped", stopped)

@@ -19,7 +19,7 @@ class Selection:
     """Jobs for which all that is given holds; nothing given: all jobs.
 
     `paths` are absolute and exact; a directory stands for all that lies below it. `error` is looked for, in any case,
-    in last error and reason; `pattern` is one of fnmatch(3) for the absolute path. Instants are seconds since the epoch.
+    in last error and reason; `pattern` is one of fnmatch(3) for the absolute path. Instants: seconds since the epoch.
     """
 
     ids: tuple[int, ...] = ()
