@@ -23,7 +23,8 @@ from tusd_agent.tus import (
     UploadGone,
     UploadInterrupted,
 )
-from tusd_agent.tus.store import Remembered, key_of
+from tusd_agent.tus.remembered import Remembered
+from tusd_agent.tus.store import key_of
 
 from .conftest import quick
 from .fault_server import Fault, FaultServer

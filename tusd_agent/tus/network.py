@@ -1,11 +1,9 @@
 """What a failing network looks like, in words: from the errors of sockets, TLS, http.client, urllib3 and requests."""
 
 import http.client
-import os
 import re
 import ssl
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from requests.exceptions import InvalidProxyURL, InvalidSchema
 from requests.exceptions import InvalidURL as RequestsInvalidURL
@@ -18,36 +16,13 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from .environment import Proxy, through
 from .errors import AuthRequired, InvalidURL, TUSUploadError, UntrustedServer, UploadInterrupted, printable, redact
+from .plain import NotConnected
 
 # What http.client says when a proxy does not lead on: the status and the reason are all it keeps.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}.*)", re.DOTALL)
-_BEFORE_ANY_REQUEST = (NewConnectionError, ConnectTimeoutError)
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """The proxy on the way to an origin. `setting`: where it was set, in words."""
-
-    url: str
-    setting: str
-
-    def __str__(self) -> str:
-        # Without a scheme the user's name would be taken for one, and the password for a path.
-        return redact(self.url if "://" in self.url else f"http://{self.url}").rstrip("/")
-
-
-def proxy_from(url: str, selected: str | None, given: bool, environ: Mapping[str, str] = os.environ) -> Proxy | None:
-    """`selected` as the proxy for `url`; `given` by the caller, else found in the environment."""
-    if selected is None:
-        return None
-    if given:
-        return Proxy(selected, "`proxies` as given to the client")
-    scheme = url.partition(":")[0].lower()
-    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
-        if environ.get(name):
-            return Proxy(selected, f"the environment variable {name}")
-    return Proxy(selected, "the proxy setting of this system")
+_BEFORE_ANY_REQUEST = (NewConnectionError, ConnectTimeoutError, NotConnected)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -112,11 +87,6 @@ def network_failure(method: str, url: str, error: BaseException, proxy: Proxy | 
             url=url,
         )
     return UploadInterrupted(f"{where}: no answer ({_detail(root)}); {_next(method)}", url=url)
-
-
-def through(proxy: Proxy | None) -> str:
-    """For messages, after the address that was asked."""
-    return "" if proxy is None else f" through the proxy {proxy}"
 
 
 def _unasked(method: str) -> str:
