@@ -15,7 +15,7 @@ from .states import State
 _TABLES = ("folders", "directories", "jobs", "leftovers")
 _BATCH_ROWS = 200
 _SINGLE_STEPS = 200
-"""More rows than lie on a page of 4 KiB. Beyond a page that can't be read rows are sought one by one, then in leaps."""
+"""More rows than lie on a page of 4 KiB: so many that can not be read are tried one by one, then it goes in leaps."""
 _LARGEST_LEAP = 2**40
 
 
@@ -64,31 +64,24 @@ def _copy(source: sqlite3.Connection, into: sqlite3.Connection, table: str) -> i
 
 def _rows(source: sqlite3.Connection, table: str, columns: list[str]) -> Iterator[tuple[Any, ...]]:
     """The rows in the order of their rowids; what lies on a page that can't be read is leapt over."""
-    query = f"SELECT rowid, {', '.join(columns)} FROM {table} WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH_ROWS}"
-    last, steps, leap = 0, 0, 1
+    query = f"SELECT rowid, {', '.join(columns)} FROM {table} WHERE rowid >= ? ORDER BY rowid LIMIT ?"
+    # From a rowid on, not from beyond the last one: that would be looked for on the page that can't be read.
+    at, steps, leap, singly = 0, 0, 1, 0
     while leap <= _LARGEST_LEAP:
-        batch: list[tuple[Any, ...]] = []
-        damaged = False
+        limit = 1 if singly else _BATCH_ROWS
         try:
-            batch.extend(source.execute(query, (last,)))
+            rows = source.execute(query, (at, limit)).fetchall()
         except sqlite3.DatabaseError:
-            damaged = True
-            with suppress(sqlite3.DatabaseError):
-                batch.extend(_until_it_fails(source, query, last))
-        yield from batch
-        if batch:
-            last, steps, leap = batch[-1][0], 0, 1
-        if damaged:
-            last, steps = last + leap, steps + 1
+            if not singly:
+                singly = _BATCH_ROWS  # among so many is the one that can't be read
+                continue
+            at, steps = at + leap, steps + 1
             leap = leap if steps < _SINGLE_STEPS else leap * 2
-        elif len(batch) < _BATCH_ROWS:
+            continue
+        yield from rows
+        if len(rows) < limit:
             return
-
-
-def _until_it_fails(source: sqlite3.Connection, query: str, last: int) -> Iterator[tuple[Any, ...]]:
-    cursor = source.execute(query, (last,))
-    while (row := cursor.fetchone()) is not None:
-        yield row
+        at, steps, leap, singly = rows[-1][0] + 1, 0, 1, max(0, singly - 1)
 
 
 def _sensible(row: dict[str, Any], types: dict[str, str]) -> dict[str, Any] | None:
