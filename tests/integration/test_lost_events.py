@@ -1,11 +1,19 @@
-"""Events that the kernel had no room for: the agent notices, and finds what they would have told of."""
+"""Events that nobody was there to read: the agent notices, and finds what they would have told of."""
 
 import os
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.support.agent import Agent
+from tests.support.files import wait_for
+from tusd_agent.config import load
+from tusd_agent.intake.inotify import Reader
+from tusd_agent.intake.intake import Intake
+from tusd_agent.service import Service
 
 # The discard service's port, which no client may use by accident: nobody listens there.
 NOBODY_THERE = "http://127.0.0.1:9/files/"
@@ -64,3 +72,48 @@ def test_a_kernel_queue_that_overflows(agent_factory: Callable[..., Agent], tmp_
 
 def taken(status: dict[str, dict[str, int]]) -> int:
     return status["jobs"]["pending"] + status["jobs"]["uploading"]
+
+
+def test_the_death_of_a_thread_is_logged_and_wakes_the_intake(
+    agent_factory: Callable[..., Agent],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """In this process, where a thread can be made to die."""
+    folder = tmp_path / "outgoing"
+    agent = agent_factory(NOBODY_THERE, [{"path": folder, "settle_seconds": 0.2}])
+    service = Service(load(agent.config, agent.environment), agent.environment)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    awoken: list[str] = []
+    wake = Intake.wake
+
+    def noticed(intake: Intake) -> None:
+        awoken.append(threading.current_thread().name)
+        wake(intake)
+
+    def die(reader: Reader, event: object) -> None:
+        raise KeyError("a race")
+
+    monkeypatch.setattr(Intake, "wake", noticed)
+    service.start()
+    try:
+        wait_for(lambda: ended_scans(service), 30, "the first scan")
+        with pytest.MonkeyPatch.context() as broken:
+            broken.setattr(Reader, "handle_event", die)
+            (folder / "killer").write_bytes(b"content")
+            wait_for(lambda: service.status()["watcher"]["restarts"], 30, "the restart")
+        wait_for(lambda: taken_of(service) == 1, 30, "the file")
+    finally:
+        service.stop()
+    assert awoken[0] == "inotify"
+    assert "the thread inotify ended by an error" in caplog.text
+
+
+def ended_scans(service: Service) -> bool:
+    return all(folder["last_scan_at"] and not folder["scanning"] for folder in service.status()["folders"])
+
+
+def taken_of(service: Service) -> int:
+    jobs = service.status()["jobs"]
+    return jobs["pending"] + jobs["uploading"]
