@@ -207,14 +207,14 @@ def test_a_directory_that_becomes_readable_is_watched(
     closed.mkdir(parents=True)
     closed.chmod(0)
     settings = {"path": closed.parent, "settle_seconds": 0.2}
-    agent = agent_factory(embedded_server.url, [settings], unprivileged=True)
+    agent = agent_factory(embedded_server.url, [settings], unprivileged=True, rescan_interval_seconds=1)
     agent.start()
     agent.wait_until(lambda it: "the directory closed can't be looked at" in (it["folders"][0]["problem"] or ""), 30)
     closed.chmod(0o755)
-    assert agent.ask("POST", "/v1/rescan")[0] in (200, 202)
     status = agent.wait_until(lambda it: it["watcher"]["gaps"] == 1, 30)
-    status = agent.wait_until(lambda it: not it["folders"][0]["scanning"], 30)
+    agent.wait_until(lambda it: it["folders"][0]["problem"] is None, 30)
+    canary, folder, opened = 1, 1, 1
+    assert status["watcher"]["watches"] == canary + folder + opened
     (closed / "file").write_bytes(b"content")
     agent.wait_until(lambda it: it["jobs"]["done"] == 1, 30)
     agent.stop()
-    assert status["folders"][0]["problem"] is None

@@ -106,19 +106,20 @@ def test_threads_that_die_again_and_again_are_not_started_in_a_circle(it: Living
     begun = it.now
     with pytest.MonkeyPatch.context() as broken:
         the_reader_dies(broken)
-        # The canary alone kills each new reader.
+        write(it, "killer")
+        # From here on the canary alone kills each new reader.
         it.tick_until(lambda: it.intake.health().restarts >= 3, "some restarts")
         assert it.state().mode in ("inotify", "poll (no events to be had)")
         it.tick_until(lambda: it.state().mode == "poll (no events to be had)", "polling in between")
         assert it.state().problem == "the threads that read file events ended; they are started again soon"
         write(it, "meanwhile")
-        it.tick_until_names(b"meanwhile")
+        it.tick_until_names(b"killer", b"meanwhile")
         it.tick_until(lambda: it.now > begun + 100, "some more restarts", step_seconds=1.0)
         # 1 + 2 + 4 + … seconds apart.
         assert it.intake.health().restarts <= 8
     it.now += 200
     it.tick_until(lambda: it.state().mode == "inotify", "the end of it")
-    assert_events_come(it, b"meanwhile")
+    assert_events_come(it, b"killer", b"meanwhile")
 
 
 def drop(reader: Reader, event: InotifyEvent) -> None:
