@@ -157,7 +157,7 @@ def test_what_is_no_regular_file(it: Living) -> None:
     # The same, whatever lies behind the link.
     for name in ("linked/passwd", "linked/no such file"):
         assert answer(it, name) == (
-            False, "behind the symbolic link linked: links below a watched folder are not followed", None
+            False, "behind the symbolic link linked: links in a watched folder are not followed", None
         )  # fmt: skip
 
 
@@ -225,7 +225,7 @@ def test_a_path_outside_has_no_answer_whether_it_is_there_or_not(it: Living) -> 
 
 
 @pytest.mark.parametrize(
-    "name", [b"a\nb", b"\xff\xfe", b"a\x1b[31m", "\u202egnp.exe".encode(), "🎺".encode(), b" ", b"-x"]
+    "name", [b"a\nb", b"\xff\xfe", b"\x1b[31m", "\u202ea.exe".encode(), "🎺".encode(), b" ", b"-x"]
 )
 def test_any_name(it: Living, name: bytes) -> None:
     path = os.fsencode(it.path) + b"/" + name

@@ -52,9 +52,7 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
         found = beneath.status(place.folder, place.directory, place.name)
     except OSError as error:
         if link := _link_on_the_way(place):
-            return answer(
-                False, f"behind the symbolic link {shown(link)}: links below a watched folder are not followed"
-            )
+            return answer(False, f"behind the symbolic link {shown(link)}: links in a watched folder are not followed")
         if job is not None and job.state is State.DONE and error.errno in ABSENT:
             return answer(True, "it was sent, and is not there any more")
         by_name = followed.rules.verdict(relative, is_directory=False)
