@@ -137,6 +137,14 @@ class Living:
         wait_for(lambda: marker in self.names(), PATIENCE_SECONDS, "the marker")
         wait_for(lambda: self.state().settling == unsettled and not self.state().scanning, PATIENCE_SECONDS, "quiet")
 
+    def wait_until_settled_without_marker(self) -> None:
+        """Waits until nothing settles; for folders whose rules a marker would not meet."""
+        after = self.state().last_scan_at or 0.0
+        self.rescan()
+        wait_for(
+            lambda: self.state().settling == 0 and (self.state().last_scan_at or 0.0) > after, PATIENCE_SECONDS, "quiet"
+        )
+
     def send_all(self, digests: dict[bytes, bytes] | None = None) -> None:
         """Marks every waiting job done, as a worker does, with the digests given by path."""
         while job := self.claims.claim(Lane(str(self.path), "default"), 1e12):

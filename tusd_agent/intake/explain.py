@@ -10,7 +10,7 @@ from ..jobs.ledger import Ledger, Verdict
 from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
 from ..jobs.states import EXISTING_IGNORED, LEDGER_LOST, State
 from .follow import FollowedFolder
-from .scan import FolderUnavailable
+from .scan import ABSENT, FolderUnavailable
 from .taking import Rest, look_at_rest
 
 _THE_FOLDER = "the watched folder itself: it is not sent, the files in it are"
@@ -51,12 +51,16 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
     try:
         found = beneath.status(place.folder, place.directory, place.name)
     except OSError as error:
+        if link := _link_on_the_way(place):
+            return answer(False, f"behind the symbolic link {shown(link)}: links in a watched folder are not followed")
+        if job is not None and job.state is State.DONE and error.errno in ABSENT:
+            return answer(True, "it was sent, and is not there any more")
         by_name = followed.rules.verdict(relative, is_directory=False)
         return answer(by_name.taken, by_name.rule, _absence(error))
     if stat.S_ISDIR(found.st_mode):
         entered = followed.rules.verdict(relative, is_directory=True)
-        rule = "it is not sent itself, the files in it are" if entered.taken else f"not entered: {entered.rule}"
-        return answer(False, f"a directory: {rule}")
+        words = ": it is not sent itself, the files in it are" if entered.taken else f", not entered: {entered.rule}"
+        return answer(False, f"a directory{words}")
     by_name = followed.rules.verdict(relative, is_directory=False)
     if not by_name.taken:
         return answer(False, by_name.rule)
@@ -105,11 +109,24 @@ def _waits_on_disk(
     return "the next scan of the folder, for no event told of it"
 
 
+def _link_on_the_way(place: Place) -> bytes | None:
+    """The first directory of the path that is a symbolic link, relative to the folder."""
+    ends = [index for index, character in enumerate(place.relative) if character == ord("/")]
+    for end in ends:
+        above = Place.below(place.folder, place.relative[:end])
+        try:
+            if stat.S_ISLNK(beneath.status(above.folder, above.directory, above.name).st_mode):
+                return above.relative
+        except OSError:
+            return None
+    return None
+
+
 def _absence(error: OSError) -> str:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno in ABSENT:
         return "the file to be there"
-    if error.errno == errno.ELOOP:
-        return "a way without symbolic links: links below a watched folder are not followed"
+    if error.errno == errno.ENAMETOOLONG:
+        return "a shorter name: no file can have this one"
     return f"the file to be readable: {error.strerror or os.strerror(error.errno or 0)}"
 
 
