@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import __version__
-from .config import AgentSettings, CredentialError, EndpointSettings, Settings, WatchSettings
+from .config import (
+    WEEKDAYS,
+    AgentSettings,
+    CredentialError,
+    EndpointSettings,
+    Settings,
+    WatchSettings,
+    minute_of_day,
+)
 from .control.commands import Commands
 from .control.replies import (
     Endpoint,
@@ -26,9 +34,11 @@ from .control.replies import (
     path_b64,
 )
 from .control.server import ControlServer, SocketUnusable
+from .delivery.bandwidth import Bandwidth, Throttle
 from .delivery.flight import FlightFigures
 from .delivery.pool import EndpointState, Pool
 from .delivery.rules import EndpointRules, FolderRules
+from .delivery.timetable import TimedLimit
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
 from .intake.retiring import Keep
@@ -95,10 +105,11 @@ class Service:
             canary_folder=Path(settings.agent.socket).parent,
             keep=_keep(settings.agent, self._database),
         )
+        self.bandwidth = _bandwidth(settings, clock)
         self._pool = Pool(
             claims,
             [
-                _endpoint_rules(name, endpoint, settings.config_dir, environ)
+                _endpoint_rules(name, endpoint, settings.config_dir, environ, self.bandwidth.throttle(name))
                 for name, endpoint in settings.endpoint.items()
             ],
             [_folder_rules(watch) for watch in settings.watch],
@@ -340,8 +351,26 @@ def _folder_rules(watch: WatchSettings) -> FolderRules:
     )
 
 
+def _bandwidth(settings: Settings, clock: Callable[[], float]) -> Bandwidth:
+    return Bandwidth(
+        settings.agent.rate_limit,
+        {name: endpoint.rate_limit for name, endpoint in settings.endpoint.items()},
+        [
+            TimedLimit(
+                from_minute=minute_of_day(limit.begins),
+                to_minute=minute_of_day(limit.ends),
+                rate_bytes_per_second=limit.rate,
+                days=frozenset(WEEKDAYS.index(day) for day in limit.days),
+                endpoint=limit.endpoint,
+            )
+            for limit in settings.limits
+        ],
+        clock=clock,
+    )
+
+
 def _endpoint_rules(
-    name: str, settings: EndpointSettings, config_dir: Path | None, environ: Mapping[str, str]
+    name: str, settings: EndpointSettings, config_dir: Path | None, environ: Mapping[str, str], throttle: Throttle
 ) -> EndpointRules:
     headers = settings.request_headers(config_dir, environ)
     cert = (str(settings.client_cert), str(settings.client_key)) if settings.client_key else settings.client_cert
@@ -365,8 +394,8 @@ def _endpoint_rules(
         digest=settings.digest,
         delete_proof=settings.delete_proof,
         max_concurrent=settings.max_concurrent,
-        rate_bytes_per_second=settings.rate_limit,
         allow_other_origin=settings.allow_other_origin,
+        throttle=throttle,
     )
 
 
