@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..jobs.database import DatabaseUnusable
-from ..jobs.model import Job, Place
 from ..jobs.orders import Applied, Verb
-from ..jobs.reader import Page, Reader
+from ..jobs.reader import Reader
 from ..jobs.selection import Selection
 from ..jobs.states import State
 from .refusals import Refused, bad, brief
@@ -30,7 +29,7 @@ from .replies import (
     jobs_reply,
     order_reply,
 )
-from .selecting import MAX_JOB_ID, path_of, selection_of, state_of, whole_of
+from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of, selection_of_query, whole_of
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -133,20 +132,12 @@ def _status(commands: Commands, request: Request) -> Status:
 
 
 def _jobs(commands: Commands, request: Request) -> JobsReply:
-    _known(request, ("state", "limit", "cursor", "path_b64"))
-    states = tuple(state_of("state", value) for value in request.query.get("state", ()))
+    _known(request, ("limit", "cursor", *QUERY_NAMES))
     limit = _whole(request, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
     cursor = _whole(request, "cursor", 1, MAX_JOB_ID)
-    encoded = _single(request, "path_b64")
-    if encoded is None:
-        return commands.live(jobs_reply(commands.reader.page(Selection(states=states), limit=limit, cursor=cursor)))
-    jobs = [
-        job
-        for job in jobs_of_path(commands.reader, path_of("path_b64", encoded))
-        if (not states or job.state in states) and (cursor is None or job.id < cursor)
-    ]
-    more = len(jobs) > limit
-    return commands.live(jobs_reply(Page(tuple(jobs[:limit]), jobs[limit - 1].id if more else None)))
+    selected = {name: values for name, values in request.query.items() if name in QUERY_NAMES}
+    selection = selection_of_query(selected) if selected else Selection()
+    return commands.live(jobs_reply(commands.reader.page(selection, limit=limit, cursor=cursor)))
 
 
 def _number(request: Request) -> int:
@@ -256,16 +247,6 @@ TABLE: tuple[Command, ...] = (
 _PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
     {command.path: re.compile(re.sub(r"\{(\w+)\}", r"(?P<\1>[^/]+)", command.path)) for command in TABLE}
 )
-
-
-def jobs_of_path(reader: Reader, path: bytes) -> list[Job]:
-    """The jobs of an absolute path, newest first, in whatever folder known to the database it lies."""
-    found = []
-    for folder in sorted({count.folder for count in reader.counts()}):
-        prefix = os.fsencode(folder).rstrip(b"/") + b"/"
-        if path.startswith(prefix) and path != prefix:
-            found += reader.at(Place.below(folder, path[len(prefix) :]))
-    return sorted(found, key=lambda job: job.id, reverse=True)
 
 
 def _find(asked: Asked) -> tuple[Command, Request]:
