@@ -206,6 +206,14 @@ def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[s
     return answer[0]
 
 
+def tell_of(socket: Path | None, config: Path | None, path: str, params: Mapping[str, str]) -> Any:
+    """The running agent's reply to a question that only it can answer. Where there is none the command ends here."""
+    answer = _ask_agent(_find(socket, config), lambda view: view.client.get(path, params))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
 def _find(socket: Path | None, config: Path | None) -> AgentPaths:
     try:
         return find_agent(socket, config, os.environ)

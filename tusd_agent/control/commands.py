@@ -45,6 +45,7 @@ class Request:
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, list[str]] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
+    may_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +149,19 @@ def _number(request: Request) -> int:
 
 
 def _job(commands: Commands, request: Request) -> JobReply:
-    _known(request, ())
+    _known(request, ("url",))
+    url = _single(request, "url")
+    if url not in (None, "whole"):
+        raise bad("url", url, "whole")
+    if url is not None and not request.may_change:
+        raise Refused(403, _NOT_ALLOWED)
     number = _number(request)
     job = commands.reader.job(number)
     if job is None:
         raise Refused(
             404, Error(code="no_such_job", message=f"there is no job {number}", hint="GET /v1/jobs lists them")
         )
-    (reply,) = commands.live(JobsReply(jobs=[job_reply(job)], next_cursor=None))["jobs"]
+    (reply,) = commands.live(JobsReply(jobs=[job_reply(job, whole_url=url is not None)], next_cursor=None))["jobs"]
     return reply
 
 
@@ -275,7 +281,8 @@ def _find(asked: Asked) -> tuple[Command, Request]:
             if command.changes and not asked.may_change:
                 raise Refused(403, _NOT_ALLOWED)
             path = {name: unquote(text, errors="backslashreplace") for name, text in match.groupdict().items()}
-            return command, Request(path, query, _members(asked.body) if command.changes else {})
+            members = _members(asked.body) if command.changes else {}
+            return command, Request(path, query, members, asked.may_change)
     allowed = ", ".join(command.method for command, _ in rows)
     not_allowed = Error(
         code="method_not_allowed",
