@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -139,12 +142,12 @@ def test_a_disk_that_is_unmounted_and_mounted_between_two_looks(it: Living) -> N
     assert_events_come(it, it.path)
 
 
-def make_deep(folder: Path) -> bytes:
-    """Directories so deep that the last one's path is too long for any call that takes a path; gives it, relative."""
-    name = b"d" * 240
+def make_deep(folder: Path, name: bytes = b"d" * 240, levels: int = PATH_MAX // 240 + 1) -> bytes:
+    """Directories in each other, by default so many that the path of the last one is too long for any call that takes
+    a path, and a file in the last one; gives that one's path, relative."""
     relative = []
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    for _ in range(PATH_MAX // len(name) + 1):
+    for _ in range(levels):
         os.mkdir(name, dir_fd=descriptor)
         below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
         os.close(descriptor)
@@ -179,6 +182,33 @@ def test_a_directory_deeper_than_any_path_reaches(it: Living, caplog: pytest.Log
     shutil.rmtree(it.path / ("d" * 240))
     tick_through_rescan(it)
     it.tick_until(lambda: it.state().problem is None, "the end of the problem")
+
+
+@pytest.mark.parametrize("when", ["at the start", "while running"])
+def test_directories_nested_more_deeply_than_python_likes(
+    it: Living, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda died: None)
+    if when == "while running":
+        tick_until_watched(it)
+        deep = make_deep(it.base, b"d", 1100)
+        (it.base / "d").rename(it.path / "d")
+    else:
+        deep = make_deep(it.path, b"d", 1100)
+    it.tick_until_names(deep + b"/file")
+    it.now += 2
+    it.tick_until(lambda: not it.state().scanning and it.intake.health().alive, "quiet")
+    if sys.version_info < (3, 12):
+        it.tick_until(lambda: it.state().problem, "the problem")
+        assert "can't be watched: its directories are nested too deeply" in (it.state().problem or "")
+        assert it.state().mode == "poll (it can't be watched)"
+        assert it.intake.health().watches == 1, "only the canary's is left"
+    assert it.intake.health().restarts <= 1
+    (it.path / "shallow").write_bytes(b"content")
+    it.now += 300
+    it.tick_until_names(deep + b"/file", b"shallow")
+    # shutil.rmtree does not like them either.
+    subprocess.run(["rm", "-rf", str(it.path / "d")], check=True)
 
 
 def test_a_file_deeper_than_any_path_reaches_arrives(
