@@ -168,6 +168,8 @@ class Service:
                 "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
                 self._database.loss,
             )
+        if self._database.witness_problem is not None:
+            log.warning("%s", self._database.witness_problem)
         recovered = self._claims.recover()
         if not clean:
             log.warning(
