@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import __version__
-from .config import CredentialError, EndpointSettings, Settings, WatchSettings
+from .config import (
+    WEEKDAYS,
+    AgentSettings,
+    CredentialError,
+    EndpointSettings,
+    Settings,
+    WatchSettings,
+    minute_of_day,
+)
 from .control.commands import Commands
 from .control.replies import (
     Endpoint,
@@ -26,19 +34,24 @@ from .control.replies import (
     path_b64,
 )
 from .control.server import ControlServer, SocketUnusable
+from .delivery.bandwidth import Bandwidth, Throttle
 from .delivery.flight import FlightFigures
 from .delivery.pool import EndpointState, Pool
 from .delivery.rules import EndpointRules, FolderRules
+from .delivery.timetable import TimedLimit
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
+from .intake.retiring import Keep
 from .jobs.claims import Claims
 from .jobs.database import Database, DatabaseUnusable
 from .jobs.folders import Folders
 from .jobs.ledger import Ledger
 from .jobs.lock import StateInUse, StateLock
 from .jobs.model import shown
-from .jobs.orders import Orders
+from .jobs.orders import Applied, Orders, Verb
 from .jobs.reader import Count, Reader
+from .jobs.retention import Retention
+from .jobs.selection import Selection
 from .jobs.states import WAITING, WORKING, State
 from .systemd import Notifier
 from .tus import AuthRequired, TUSClient
@@ -90,11 +103,13 @@ class Service:
             memory=Folders(self._database),
             rescan_interval_seconds=settings.agent.rescan_interval_seconds,
             canary_folder=Path(settings.agent.socket).parent,
+            keep=_keep(settings.agent, self._database),
         )
+        self.bandwidth = _bandwidth(settings, clock)
         self._pool = Pool(
             claims,
             [
-                _endpoint_rules(name, endpoint, settings.config_dir, environ)
+                _endpoint_rules(name, endpoint, settings.config_dir, environ, self.bandwidth.throttle(name))
                 for name, endpoint in settings.endpoint.items()
             ],
             [_folder_rules(watch) for watch in settings.watch],
@@ -104,7 +119,7 @@ class Service:
         )
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(self._reader, self.status, self._flights, self._explain),
+            Commands(self._reader, self.status, self._flights, self._explain, self),
             group=settings.agent.socket_group,
         )
 
@@ -163,18 +178,18 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         clean = self._database.open()
+        recovered = self._claims.recover()
         if self._database.loss is not None:
             log.error(
                 "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
                 self._database.loss,
             )
-        if self._database.witness_problem is not None:
-            log.warning("%s", self._database.witness_problem)
-        recovered = self._claims.recover()
-        if not clean:
+        elif not clean:
             log.warning(
                 "the last run did not end cleanly; the database is intact, %s put back", _plural(recovered, "job")
             )
+        if self._database.witness_problem is not None:
+            log.warning("%s", self._database.witness_problem)
         folders = {str(watch.path) for watch in self._settings.watch}
         held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
         if held:
@@ -225,6 +240,14 @@ class Service:
     def _flights(self) -> list[InFlight]:
         return [_in_flight(figures) for figures in self._pool.in_flight()]
 
+    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
+        """What an operator asks of jobs, over the control socket."""
+        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+
+    def rescan(self, folder: str | None) -> list[str]:
+        """Has a folder scanned, or all, as soon as possible; returns which."""
+        return self._intake.rescan(folder)
+
     def _explain(self, path: bytes) -> Explanation | None:
         found = self._intake.explain(path)
         if found is None:
@@ -248,6 +271,7 @@ class Service:
 
     def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
         reasons = self._intake.problems()
+        reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
         # A job is delivered and not disposing only when its disposal has been put off.
         put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
         if put_off:
@@ -283,6 +307,12 @@ class Service:
 
     def _revoke(self, job_id: int) -> None:
         self._pool.revoke(job_id)
+
+
+def _keep(agent: AgentSettings, database: Database) -> Keep | None:
+    if not agent.retention_days:
+        return None
+    return Keep(Retention(database), agent.retention_days * 86_400.0, agent.retention_jobs)
 
 
 def watched_folder(watch: WatchSettings) -> WatchedFolder:
@@ -323,8 +353,26 @@ def _folder_rules(watch: WatchSettings) -> FolderRules:
     )
 
 
+def _bandwidth(settings: Settings, clock: Callable[[], float]) -> Bandwidth:
+    return Bandwidth(
+        settings.agent.rate_limit,
+        {name: endpoint.rate_limit for name, endpoint in settings.endpoint.items()},
+        [
+            TimedLimit(
+                from_minute=minute_of_day(limit.begins),
+                to_minute=minute_of_day(limit.ends),
+                rate_bytes_per_second=limit.rate,
+                days=frozenset(WEEKDAYS.index(day) for day in limit.days),
+                endpoint=limit.endpoint,
+            )
+            for limit in settings.limits
+        ],
+        clock=clock,
+    )
+
+
 def _endpoint_rules(
-    name: str, settings: EndpointSettings, config_dir: Path | None, environ: Mapping[str, str]
+    name: str, settings: EndpointSettings, config_dir: Path | None, environ: Mapping[str, str], throttle: Throttle
 ) -> EndpointRules:
     headers = settings.request_headers(config_dir, environ)
     cert = (str(settings.client_cert), str(settings.client_key)) if settings.client_key else settings.client_cert
@@ -348,8 +396,8 @@ def _endpoint_rules(
         digest=settings.digest,
         delete_proof=settings.delete_proof,
         max_concurrent=settings.max_concurrent,
-        rate_bytes_per_second=settings.rate_limit,
         allow_other_origin=settings.allow_other_origin,
+        throttle=throttle,
     )
 
 

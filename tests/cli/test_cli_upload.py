@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -17,11 +18,13 @@ from rich.console import Console
 
 from tests.servers import Server
 from tests.support.files import wait_for, write
+from tests.support.ports import ReservedPort
 from tests.support.relay import Relay
 from tusd_agent.cli import main
-from tusd_agent.cli.upload import parse_headers, parse_metadata, parse_size
+from tusd_agent.cli.upload import Uploads, parse_headers, parse_metadata, parse_size
 from tusd_agent.cli.upload_bars import Bars
-from tusd_agent.cli.upload_drawing import Outcome, line
+from tusd_agent.cli.upload_drawing import Json, Outcome, Plain, Retry, line
+from tusd_agent.tus import TUSClient, TUSUploadError
 
 
 @pytest.fixture(autouse=True)
@@ -160,10 +163,17 @@ def test_lines() -> None:
     assert line(finished) == "✅ a\\n\\udcff → http://h/1 (4.0 KiB in 2 s, 1.0 KiB/s, went on from 2.0 KiB)"
 
 
+def test_a_disk_that_fails_is_said_in_words() -> None:
+    failed = Outcome(0, "a", error=OSError(5, "Input/output error"))
+    assert line(failed).startswith("❌ a: the file can't be read (Input/output error); check the disk")
+
+
 def test_bars() -> None:
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system=None)
-    with Bars(["/srv/[bold]one", "/srv/" + "x" * 60], console) as bars:
+    with Bars(["/srv/[bold]one", "/srv/" + "x" * 60], "http://h/", console) as bars:
+        bars.began(0)
+        bars.began(1)
         bars.moved(0, 50, 100)
         bars.moved(1, 1, 2)
         bars.ended(Outcome(0, "/srv/[bold]one", "http://h/1", 100, 100))
@@ -172,6 +182,110 @@ def test_bars() -> None:
     assert "✅ /srv/[bold]one → http://h/1" in shown
     assert "❌ /srv/x: it broke" in shown
     assert "all files" in shown
+
+
+def test_bars_speak_of_powers_of_1024_only() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=200, color_system=None)
+    with Bars(["/srv/one"], "http://h/", console) as bars:
+        bars.began(0)
+        for step in range(1, 40):
+            bars.moved(0, step << 20, 40 << 20)
+        bars.moved(0, 40 << 20, 40 << 20)
+    shown = screen.getvalue()
+    assert "40.0/40.0 MiB" in shown
+    assert "iB/s" in shown
+    assert not re.search(r"\d [kMGTP]B", shown)
+
+
+def test_bars_say_what_is_waited_for() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=200, color_system=None)
+    error = TUSUploadError("POST http://h/: no answer (Connection refused)")
+    with Bars(["/srv/[b]one"], "http://h/files/", console) as bars:
+        bars.began(0)
+        assert "asking http://h/files/" in shown_by(bars, screen)
+        bars.retrying(Retry(0, "/srv/[b]one", error, 2, 6, 0.84))
+        bars.retrying(Retry(0, "/srv/[b]one", error, 3, 6, 1.5))
+        assert "attempt 3 of 6 in 1.5 s" in shown_by(bars, screen)
+        bars.moved(0, 1, 2)
+        bars.ended(Outcome(0, "/srv/[b]one", "http://h/1", 2, 2))
+    assert screen.getvalue().count("/srv/[b]one: POST http://h/: no answer (Connection refused)") == 1
+
+
+def shown_by(bars: Bars, screen: io.StringIO) -> str:
+    bars._progress.refresh()  # as its own thread does, ten times a second
+    return screen.getvalue()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_server_is_said_at_once_and_to_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    write(tmp_path / "f", 10)
+    port = ReservedPort()
+    endpoint = f"http://127.0.0.1:{port.number}/files/"
+    drawing = Json() if as_json else Plain(endpoint)
+    with TUSClient(endpoint, max_retries=2, retry_delay=0, min_retry_delay=0) as client, drawing:
+        assert Uploads(client, {}, 1, None, drawing).run([str(tmp_path / "f")], 1) == 1
+    port.release()
+    said = capsys.readouterr()
+    errors = said.err.splitlines()
+    if not as_json:
+        assert errors.pop(0) == f"uploading to {endpoint}"
+    first, again = errors
+    assert first.startswith(f"{tmp_path}/f: POST {endpoint}: no answer (Connection refused). ")
+    assert again.startswith(f"{tmp_path}/f: Next: ")
+    assert [text.rpartition(" Next: ")[2] for text in errors] == ["attempt 2 of 3 in 0.0 s", "attempt 3 of 3 in 0.0 s"]
+    last = said.out.splitlines()[-1]
+    assert "nothing was created on the server" in last
+    assert "Is the server running" in last
+    assert "resumed" not in last
+
+
+def test_whereto_is_said_first(embedded_server: Server, tmp_path: Path) -> None:
+    write(tmp_path / "f", 10)
+    result = upload(embedded_server.url.replace("http://", "http://me:s3cret@"), tmp_path / "f")
+    assert result.exit_code == 0
+    assert result.stderr == f"uploading to {embedded_server.url}\n"
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_file_given_twice_is_uploaded_once(
+    embedded_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int
+) -> None:
+    write(tmp_path / "f", 2_000_000)
+    write(tmp_path / "g", 10)
+    (tmp_path / "link").symlink_to("f")
+    monkeypatch.chdir(tmp_path)
+    result = upload(embedded_server, "f", "g", "f", tmp_path / "link", "--concurrency", concurrency)
+    assert result.exit_code == 0, result.output
+    assert "tusd-agent: f was given twice; it is uploaded once" in result.stderr
+    assert f"tusd-agent: {tmp_path}/link is the same file as f; it is uploaded once" in result.stderr
+    assert result.stdout.count("✅") == 2
+    assert "2 files uploaded" in result.stdout
+    assert len(embedded_server.stored()) == 2
+
+
+@pytest.mark.parametrize("obstacle", ["a file", "read-only"])
+def test_a_state_folder_that_can_not_be_used(
+    embedded_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str
+) -> None:
+    """The upload goes on: what is lost is only that a next run could go on where this one stopped."""
+    home = tmp_path / "home"
+    if obstacle == "a file":
+        home.write_bytes(b"")
+    else:  # for root as well, whom permissions do not stop
+        home = Path("/proc/1/tusd-agent-test")
+    monkeypatch.setenv("XDG_STATE_HOME", str(home))
+    digest = write(tmp_path / "f", 100)
+    result = upload(embedded_server, tmp_path / "f")
+    assert result.exit_code == 0, result.output
+    assert [one.sha256() for one in embedded_server.stored()] == [digest]
+    (said,) = [text for text in result.stderr.splitlines() if "begin anew" in text]
+    assert said.startswith(f"tusd-agent: {home}/tusd-agent/uploads can't be written to (")
+    assert "set XDG_STATE_HOME to a folder of yours" in said
+    assert "Errno" not in result.output
 
 
 def test_nothing_dear_before_it_is_needed() -> None:

@@ -12,7 +12,9 @@ from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place
+from tusd_agent.jobs.orders import Applied, Orders, Verb
 from tusd_agent.jobs.reader import Reader
+from tusd_agent.jobs.selection import Selection
 
 FOLDER = "/srv/out"
 UPLOAD_URL = "https://user:secret@uploads.example/files/0123456789abcdef?token=secret"
@@ -33,7 +35,8 @@ class Served:
         self.claims = Claims(self.database)
         self.reader = Reader(folder / "queue.db")
         self.in_flight: list[InFlight] = []
-        self.commands = Commands(self.reader, self.status, lambda: self.in_flight)
+        self.orders = Orders(self.database)
+        self.commands = Commands(self.reader, self.status, lambda: self.in_flight, doing=self)
         self.server = ControlServer(self.socket, self.commands, deadline_seconds=30)
         self.state = "ok"
         self.reasons: list[str] = []
@@ -46,6 +49,12 @@ class Served:
             folders=[], endpoints=[], in_flight=[],
             watcher=Watcher(alive=True, watches=1, overflows=0, restarts=0, gaps=0, canary_at=None),
         )  # fmt: skip
+
+    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
+        return self.orders.apply(verb, selection, 400.0, limit=limit, cursor=cursor)
+
+    def rescan(self, folder: str | None) -> list[str]:
+        return [FOLDER] if folder in (None, FOLDER) else []
 
     def enqueue(self, *relative: bytes, folder: str = FOLDER, size: int = 10, now: float = 100.0) -> None:
         """A pending job for each path; the n-th has inode and mtime of its own."""

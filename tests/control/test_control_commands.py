@@ -9,13 +9,13 @@ from urllib.parse import quote, urlencode
 import pytest
 
 from tests.control.served import Served
-from tusd_agent.control.commands import TABLE, Commands
+from tusd_agent.control.commands import TABLE, Asked, Commands
 from tusd_agent.control.replies import InFlight
 from tusd_agent.jobs.reader import Reader
 
 
 def get(commands: Commands, path: str, **query: Any) -> dict[str, Any]:
-    answer = commands.answer("GET", f"{path}?{urlencode(query, doseq=True)}")
+    answer = commands.answer(Asked("GET", f"{path}?{urlencode(query, doseq=True)}"))
     assert answer.status == 200, answer
     body: dict[str, Any] = json.loads(json.dumps(answer.body))
     return body
@@ -80,7 +80,7 @@ def test_jobs_of_an_exact_path(served: Served, encode: Any) -> None:
     served.enqueue(b"sub/\xff\xfe\xfb?>", b"other")
     assert ids(get(served.commands, "/v1/jobs", path_b64=encode(path).decode())) == [1]
     unquoted = f"/v1/jobs?path_b64={encode(path).decode().rstrip('=')}"
-    answer = served.commands.answer("GET", unquoted)
+    answer = served.commands.answer(Asked("GET", unquoted))
     assert ids(dict(answer.body)) == [1], "a + that was not escaped, and no padding"
 
 
@@ -97,8 +97,26 @@ def test_the_contents_of_a_path_can_be_filtered_and_paged_too(served: Served) ->
 
 def test_a_path_in_no_known_folder_has_no_jobs(served: Served) -> None:
     served.enqueue(b"a")
-    for path in (b"/srv/outer/a", b"/srv/out", b"/srv/out/", b"/elsewhere"):
+    for path in (b"/srv/outer/a", b"/srv/out/b", b"/srv", b"/elsewhere"):
         assert ids(get(served.commands, "/v1/jobs", path_b64=b64encode(path).decode())) == []
+
+
+def test_the_path_of_a_folder_stands_for_all_below_it(served: Served) -> None:
+    served.enqueue(b"a", b"x/b", b"x/y/c", b"xx/d")
+    for path, found in ((b"/srv/out", [4, 3, 2, 1]), (b"/srv/out/x/", [3, 2]), (b"/srv/out/x/y", [3])):
+        assert ids(get(served.commands, "/v1/jobs", path_b64=b64encode(path).decode())) == found
+
+
+def test_jobs_are_found_by_more_than_their_state(served: Served) -> None:
+    served.enqueue(b"a", b"b", now=100.0)
+    served.enqueue(b"c", folder="/srv/other", now=200.0)
+    served.fail("403 Forbidden")
+    assert ids(get(served.commands, "/v1/jobs", folder="/srv/other")) == [3]
+    assert ids(get(served.commands, "/v1/jobs", error="forbidden", state="failed")) == [1]
+    assert ids(get(served.commands, "/v1/jobs", pattern="*/b")) == [2]
+    assert ids(get(served.commands, "/v1/jobs", created_before=150, endpoint="default")) == [2, 1]
+    assert ids(get(served.commands, "/v1/jobs", created_after=150.5)) == [3]
+    assert ids(get(served.commands, "/v1/jobs", id=[1, 3])) == [3, 1]
 
 
 def test_the_root_folder_can_be_watched(served: Served) -> None:
@@ -119,8 +137,11 @@ def test_the_root_folder_can_be_watched(served: Served) -> None:
         ("/v1/jobs?cursor=-1", ["cursor = -1"]),
         (f"/v1/jobs?cursor={2**63}", ["cursor = 9223372036854775808"]),
         ("/v1/jobs?path_b64=c3J2", ["path_b64 = c3J2", "absolute path"]),
+        ("/v1/jobs?folder=a&folder=b", ["folder = given 2 times"]),
+        ("/v1/jobs?created_after=now", ["created_after = now", "seconds since the epoch"]),
+        ("/v1/jobs?id=x", ["id = x", "a whole number"]),
         ("/v1/jobs?path_b64=%00", ["path_b64 = \\x00"]),
-        ("/v1/jobs?states=failed", ["unknown parameter states", "state, limit, cursor, path_b64"]),
+        ("/v1/jobs?states=failed", ["unknown parameter states", "limit, cursor, id, path_b64, state, folder"]),
         ("/v1/status?verbose=1", ["unknown parameter verbose", "parameters here: none"]),
         ("/v1/jobs/seven", ["id = seven", "the number of a job"]),
         (f"/v1/jobs/{2**63}", ["id = 9223372036854775808"]),
@@ -131,40 +152,40 @@ def test_the_root_folder_can_be_watched(served: Served) -> None:
     ],
 )
 def test_a_bad_request_is_told_what_would_be_right(served: Served, target: str, said: list[str]) -> None:
-    answer = served.commands.answer("GET", target)
+    answer = served.commands.answer(Asked("GET", target))
     assert (answer.status, answer.body.get("code")) == (400, "bad_request")
     text = f"{answer.body.get('message')} {answer.body.get('hint')}"
     assert [part for part in said if part not in text] == [], text
     assert len(text) < 500
 
 
-@pytest.mark.parametrize("target", ["/", "/v1", "/v1/jobs/", "/v1/jobs/1/retry", "/v2/status", "*", "", "/%00"])
+@pytest.mark.parametrize("target", ["/", "/v1", "/v1/jobs/", "/v1/jobs/1/retry/2", "/v2/status", "*", "", "/%00"])
 def test_an_unknown_path_is_told_which_there_are(served: Served, target: str) -> None:
-    answer = served.commands.answer("GET", target)
+    answer = served.commands.answer(Asked("GET", target))
     assert (answer.status, answer.body.get("code")) == (404, "no_such_path")
-    assert answer.body.get("paths") == ["/v1/status", "/v1/jobs", "/v1/jobs/{id}", "/v1/explain"]
+    assert answer.body.get("paths") == [command.path for command in TABLE]
     assert "GET /v1/jobs/{id}" in str(answer.body.get("hint"))
 
 
 def test_a_number_nobody_has_is_404(served: Served) -> None:
-    answer = served.commands.answer("GET", "/v1/jobs/5")
+    answer = served.commands.answer(Asked("GET", "/v1/jobs/5"))
     assert (answer.status, answer.body.get("code")) == (404, "no_such_job")
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "get"])
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "get"])
 def test_a_wrong_method_is_told_the_right_one(served: Served, method: str) -> None:
-    answer = served.commands.answer(method, "/v1/jobs/5")
-    assert (answer.status, answer.headers) == (405, {"Allow": "GET"})
+    answer = served.commands.answer(Asked(method, "/v1/jobs/5"))
+    assert (answer.status, answer.headers) == (405, {"Allow": "GET, POST"})
     assert "GET" in str(answer.body.get("hint"))
 
 
 def test_the_target_may_be_absolute(served: Served) -> None:
-    assert served.commands.answer("GET", "http://agent/v1/status").status == 200
+    assert served.commands.answer(Asked("GET", "http://agent/v1/status")).status == 200
 
 
 def test_a_database_that_can_not_be_read_is_said(served: Served, tmp_path: Path) -> None:
     commands = Commands(Reader(tmp_path / "none.db"), served.status)
-    answer = commands.answer("GET", f"/v1/jobs?path_b64={quote(b64encode(b'/a').decode())}")
+    answer = commands.answer(Asked("GET", f"/v1/jobs?path_b64={quote(b64encode(b'/a').decode())}"))
     assert (answer.status, answer.body.get("code")) == (503, "database_unusable")
     assert "none.db" in str(answer.body.get("message"))
 

@@ -18,6 +18,7 @@ from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place
 from tusd_agent.jobs.orders import Orders
 from tusd_agent.jobs.reader import Reader
+from tusd_agent.jobs.selection import Selection
 from tusd_agent.jobs.states import State
 from tusd_agent.tus import TUSClient
 
@@ -122,7 +123,7 @@ class Delivery:
 
     def jobs(self) -> list[Job]:
         """All jobs, the oldest first."""
-        return sorted(self._reader.page(limit=1000).jobs, key=lambda job: job.id)
+        return sorted(self._reader.page(Selection(), limit=1000).jobs, key=lambda job: job.id)
 
     def states(self) -> list[State]:
         """The states of all jobs, the oldest first."""

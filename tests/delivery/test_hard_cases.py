@@ -297,6 +297,41 @@ def test_a_file_that_keeps_growing_leaves_no_trail_of_rows(server: Server, here:
     assert complete(server) == [b"x" + b"y" * 20]
 
 
+def test_a_file_that_is_being_written_when_its_turn_comes_waits_for_its_writer(
+    server: Server, here: Delivering
+) -> None:
+    with here(server.url) as d:
+        d.put(b"a", b"before")
+        with (d.folder / "a").open("ab") as file:
+            file.write(b" half")
+            file.flush()
+            d.run(3)
+            assert server.stored() == []
+            assert d.only().state is State.PENDING
+            assert d.only().attempts == 0
+            assert "open for writing" in (d.only().last_error or "")
+            file.write(b" whole")
+        d.run(2)
+        assert d.only().state is State.DONE
+        assert d.only().last_error is None
+    assert complete(server) == [b"before half whole"]
+
+
+def test_a_file_sent_already_that_was_renamed_over_a_waiting_one_is_not_sent_again(
+    server: Server, here: Delivering
+) -> None:
+    with here(server.url) as d:
+        d.put(b"sent", b"sent")
+        d.run(1)
+        d.put(b"waits", b"waits")
+        (d.folder / "sent").rename(d.folder / "waits")  # and the worker is faster than the intake
+        d.run(3)
+        assert d.states() == [State.DONE, State.SUPERSEDED]
+        assert d.noted == [os.fsencode(d.folder / "waits")]
+        assert d.ledger.look(d.found(b"waits")).twins == (d.jobs()[0],), "by which the intake follows the rename"
+    assert complete(server) == [b"sent"]
+
+
 # What the server has is continued only with the bytes that belong to it.
 
 

@@ -149,7 +149,7 @@ def test_a_show_in_small(few: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_too_little_room(few: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(stage, "NEEDED_BYTES", 10**18)
     assert run_demo(once=True) == 1
-    assert f"MB in {few}" in capsys.readouterr().err
+    assert f"MiB in {few}" in capsys.readouterr().err
     assert list(few.iterdir()) == []
 
 

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,9 +35,12 @@ class Living:
         self.database.open()
         self.ledger = Ledger(self.database)
         self.claims = Claims(self.database)
+        self.now = 1000.0
+        """The instant of the next tick that `tick_until` makes."""
+        self._ticks = False
         self.intake = self.build()
 
-    def build(self, path: Path | None = None, **rules: object) -> Intake:
+    def build(self, path: Path | None = None, look_again_seconds: float = 0.1, **rules: object) -> Intake:
         """The intake of the folder, with these settings; it replaces the present one."""
         settings = {"settle_seconds": SETTLE_SECONDS, **rules}
         folder = WatchedFolder(str(path or self.path), "default", **settings)  # type: ignore[arg-type]
@@ -46,7 +50,8 @@ class Living:
             memory=Folders(self.database),
             rescan_interval_seconds=3600,
             canary_folder=self.base / "run",
-            look_again_seconds=0.1,
+            monotonic=lambda: self.now if self._ticks else time.monotonic(),
+            look_again_seconds=look_again_seconds,
             retry_seconds=0.2,
         )
         return self.intake
@@ -75,6 +80,28 @@ class Living:
 
     def stop(self) -> None:
         self.intake.stop()
+
+    def tick_until(self, predicate: Callable[[], object], what: str, step_seconds: float = 0.1) -> None:
+        """Instead of `start`: ticks, at instants `step_seconds` apart, until `predicate` holds.
+
+        Only the watcher's threads need real time then; minutes pass as a test wants them to: see `now`.
+        """
+
+        self._ticks = True
+
+        def ticked() -> object:
+            self.intake.tick(self.now)
+            self.now += step_seconds
+            return predicate()
+
+        try:
+            wait_for(ticked, PATIENCE_SECONDS, what)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {self.state()}, {self.intake.health()}") from None
+
+    def tick_until_names(self, *names: bytes) -> None:
+        """Ticks until the pending jobs are those of exactly these paths."""
+        self.tick_until(lambda: self.names() == sorted(names), f"{names}")
 
     def state(self) -> FolderState:
         (state,) = self.intake.folder_states()
@@ -142,4 +169,5 @@ def living(base: Path) -> Iterator[Living]:
         yield it
     finally:
         it.stop()
+        it.intake.close()
         it.database.close()

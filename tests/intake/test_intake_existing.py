@@ -53,7 +53,7 @@ def ignoring(it: Living) -> Living:
 
 def restart(it: Living, **rules: object) -> None:
     it.stop()
-    it.build(None, **{"existing": "ignore", **rules})
+    it.build(None, 0.1, **{"existing": "ignore", **rules})
     it.start_and_scan()
 
 

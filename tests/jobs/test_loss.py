@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.files import wait_for
-from tusd_agent.jobs.database import DamagedDatabase, Database, DatabaseUnusable, NewerDatabase
+from tusd_agent.jobs.database import Database, DatabaseUnusable, NewerDatabase
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Fingerprint, Found, Place
 
@@ -271,7 +271,7 @@ def test_a_newer_database_and_its_log_are_left_alone(path: Path) -> None:
     assert after == before
 
 
-def test_a_damaged_database_and_its_log_are_left_alone(path: Path) -> None:
+def test_a_damaged_database_and_its_log_are_kept_as_they_are(path: Path) -> None:
     killed_in_use(
         path, 'database._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(); enqueue(database, b"b")'
     )
@@ -279,9 +279,12 @@ def test_a_damaged_database_and_its_log_are_left_alone(path: Path) -> None:
         file.seek(4096)
         file.write(b"\xff" * (os.path.getsize(path) - 4096))
     before = {name: path.with_name(name).read_bytes() for name in ("queue.db", "queue.db-wal")}
-    with pytest.raises(DamagedDatabase):
-        Database(path).open()
-    assert {name: path.with_name(name).read_bytes() for name in before} == before
+    database = opened(path)
+    database.close()
+    (aside,) = (each for each in path.parent.glob("queue.db.damaged-*") if not each.name.endswith(("-wal", "-shm")))
+    assert aside.read_bytes() == before["queue.db"]
+    assert aside.with_name(f"{aside.name}-wal").read_bytes() == before["queue.db-wal"]
+    assert "kept as" in str(database.loss)
 
 
 def test_a_stop_on_a_full_disk_is_no_loss(path: Path) -> None:

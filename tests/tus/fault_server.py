@@ -27,9 +27,12 @@ class Fault:
 
     `read`: bytes of the body to read (None: all); `keep`: bytes of those to store (None: all). `status`: the answer's
     (None: the right one); `text`: its body; `headers`: set, or with None removed. `drop`: no answer, the connection is
-    closed; `reset`: closed with RST, after the answer if there is one. `interim`: 1xx answers before the final one.
-    `raw`: sent instead of any answer. `forget`: the upload is removed first. `stall`: wait for the server's `release`
-    before answering. `linger`: after the answer the connection stays open, the rest of the body unread.
+    closed; `reset`: closed with RST, after the answer if there is one. `interim`: 1xx answers before the final one,
+    `prompt`: those before any of the body is read. `raw`: sent instead of any answer. `forget`: the upload is removed
+    first. `stall`: wait for the server's `release` before answering. `linger`: after the answer the connection stays
+    open, the rest of the body unread. `slow_seconds`: the pause after each tenth of the body.
+
+    What is answered before all of the body was read is the connection's last answer and says so, as Go's servers do.
     """
 
     status: int | None = None
@@ -40,10 +43,12 @@ class Fault:
     drop: bool = False
     reset: bool = False
     interim: tuple[int, ...] = ()
+    prompt: tuple[int, ...] = ()
     raw: bytes | None = None
     forget: bool = False
     stall: bool = False
     linger: bool = False
+    slow_seconds: float = 0.0
 
 
 FINE = Fault()
@@ -89,6 +94,12 @@ class FaultServer(RightServer):
     def wait_for(self, method: str, count: int = 1, timeout_seconds: float = 10.0) -> None:
         with self.arrived:
             assert self.arrived.wait_for(lambda: len(self.of(method)) >= count, timeout_seconds), self.methods()
+
+    def wait_until_quiet(self) -> None:
+        """Until nothing more is read from connections that the client has closed, all of them."""
+        for thread in self._threads[1:]:  # the first accepts
+            thread.join(10)
+            assert not thread.is_alive()
 
     def __enter__(self) -> Self:
         self._start(self._accept)
@@ -142,7 +153,7 @@ class FaultServer(RightServer):
             name, _, value = field_line.partition(":")
             headers[name.lower()] = value.strip()
         # A client of a proxy sends the whole URL (RFC 9112, 3.2.2).
-        path = line[1] if line[1].startswith("/") else "/" + line[1].split("/", 3)[3]
+        path = line[1] if line[1].startswith("/") else "/" + "".join(line[1].split("/", 3)[3:])
         request = Request(line[0], path, headers, number, line[1])
         queue = self._faults[request.method]
         fault = queue.popleft() if queue else FINE
@@ -155,7 +166,10 @@ class FaultServer(RightServer):
         if fault.forget:
             self.uploads.pop(request.path, None)
         wanted = request.length if fault.read is None else min(fault.read, request.length)
-        body = reader.read(wanted)
+        _say_interim(sock, fault.prompt)
+        body = (
+            self._read_slowly(sock, reader, wanted, fault.slow_seconds) if fault.slow_seconds else reader.read(wanted)
+        )
         keeps = fault.status is None or fault.keep is not None
         with self.arrived:
             status, answer = self.right_answer(request, body[: fault.keep] if keeps else b"", len(body))
@@ -163,6 +177,8 @@ class FaultServer(RightServer):
             status = fault.status
         if fault.stall:
             self.release.wait(20)
+        if wanted < request.length:
+            answer["Connection"] = "close"
         answer.update({name: value for name, value in fault.headers.items() if value is not None})
         for name in [name for name, value in fault.headers.items() if value is None]:
             answer.pop(name, None)
@@ -170,8 +186,7 @@ class FaultServer(RightServer):
             sock.sendall(fault.raw)
             return False
         if not fault.drop:
-            for code in fault.interim:
-                sock.sendall(f"HTTP/1.1 {code} {REASON}\r\nLocation: /wrong\r\nUpload-Offset: 0\r\n\r\n".encode())
+            _say_interim(sock, fault.interim)
             text = fault.text.encode()
             if status != 204 and request.method != "HEAD":
                 answer.setdefault("Content-Length", str(len(text)))
@@ -187,6 +202,20 @@ class FaultServer(RightServer):
         elif wanted < request.length and not fault.drop and not fault.linger:
             _wait_for_end(sock)
         return not (fault.drop or fault.reset or fault.linger or wanted < request.length)
+
+    def _read_slowly(self, sock: socket.socket, reader: Any, wanted: int, pause_seconds: float) -> bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)  # what waits in the kernel is no slow reader's
+        step = -(-wanted // 10)
+        body = b""
+        while len(body) < wanted and (part := reader.read(min(step, wanted - len(body)))):
+            body += part
+            self.release.wait(pause_seconds)
+        return body
+
+
+def _say_interim(sock: socket.socket, codes: tuple[int, ...]) -> None:
+    for code in codes:
+        sock.sendall(f"HTTP/1.1 {code} {REASON}\r\nLocation: /wrong\r\nUpload-Offset: 0\r\n\r\n".encode())
 
 
 def _wait_for_end(sock: socket.socket) -> None:

@@ -292,6 +292,32 @@ def test_a_rename_in_the_middle_does_no_harm(server: FaultServer, client: TUSCli
     assert bytes(server.only().data) == DATA
 
 
+def test_pauses_are_told(server: FaultServer, client: TUSClient, file: Path) -> None:
+    server.fail("PATCH", Fault(status=503, text="down"), *[Fault(status=502)] * 2)
+    told: list[tuple[str, int, float]] = []
+
+    def tell(error: UploadInterrupted, fruitless: int, seconds: float) -> None:
+        told.append((str(error.status), fruitless, seconds))
+
+    client.upload(file, on_retry=tell)
+    assert told == [("503", 1, 0.0), ("502", 2, 0.0), ("502", 3, 0.0)]
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_what_is_raised_when_a_pause_is_told_comes_through(
+    server: FaultServer, client: TUSClient, tmp_path: Path, concurrency: int
+) -> None:
+    server.extensions += ",concatenation"
+    (tmp_path / "f").write_bytes(bytes(600_000))
+    server.fail("PATCH", *[Fault(status=503)] * 9)
+
+    def fail(error: UploadInterrupted, fruitless: int, seconds: float) -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        client.upload(tmp_path / "f", concurrency=concurrency, on_retry=fail)
+
+
 def test_many_threads_share_a_client(server: FaultServer, client: TUSClient) -> None:
     contents = [os.urandom(100_000 + i) for i in range(6)]
     results: dict[int, str] = {}

@@ -76,6 +76,19 @@ def test_a_401_in_the_body_sends_the_body_again(server: FaultServer) -> None:
     assert len(server.only().data) == SOURCE.size
 
 
+@pytest.mark.parametrize("session", [False, True])
+def test_a_401_and_then_a_closed_connection(server: FaultServer, session: bool) -> None:
+    """Whether the second body reached the server is not known: it is asked."""
+    server.fail("PATCH", Fault(status=401), Fault(drop=True, read=0))
+    with quick(server.endpoint, headers={"Authorization": lambda: "x"}) as client:
+        if session:
+            assert client.session.adapters
+        client.send(SOURCE)
+    assert server.methods() == "POST PATCH PATCH HEAD PATCH"
+    assert [request.connection for request in server.requests] == [1, 1, 1, 2, 2]
+    assert len(server.only().data) == SOURCE.size
+
+
 def test_credentials_that_stay_wrong(server: FaultServer) -> None:
     server.check_token = "right"
     with (

@@ -105,6 +105,22 @@ def test_marking_twice_and_marking_stops() -> None:
         (Fault(status=423), "locked by another request"),
         (Fault(status=451, text="not\x1b[2J here"), "not\\x1b[2J here"),
         (Fault(status=431), "send less metadata"),
+        (Fault(status=405), "does a proxy filter methods?"),
+        (Fault(status=501), "is this a tus server's address?"),
+        (Fault(status=414), "give a shorter one"),
+        (Fault(status=415), "does a proxy change Content-Type?"),
+        (Fault(status=409, text="at 5"), "does something else send it? It says: at 5"),
+        (Fault(status=413), "send a smaller file"),
+        (Fault(status=413, headers={"Tus-Resumable": None}), "send smaller chunks"),
+        (Fault(status=418, text="no tea"), "what it says is the reason: no tea"),
+        (Fault(status=418), "it does not say why, its log may"),
+        (Fault(status=401), "check the credentials; the upload is kept"),
+        (Fault(status=502), "can be tried again"),
+        (Fault(keep=0), "its storage may be full"),
+        (Fault(headers={"Upload-Offset": "many"}), "or a proxy before it, is at fault"),
+        (Fault(read=1000, drop=True), "what the server has is kept"),
+        (Fault(status=302, headers={"Location": "/x"}), "give that address instead"),
+        (Fault(status=307, headers={"Location": "http://["}), "give the final address instead"),
     ],
     ids=lambda value: str(getattr(value, "status", "")),
 )
@@ -113,4 +129,25 @@ def test_messages_say_what_to_do(server: FaultServer, fault: Fault, text: str) -
     with quick(server.endpoint, max_retries=0) as client, pytest.raises(TUSUploadError) as caught:
         client.upload_bytes(bytes(100_000), "x")
     assert text in str(caught.value)
-    assert "PATCH http://127.0.0.1" in str(caught.value)
+    assert "http://127.0.0.1" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        (Fault(status=403), "check the credentials, then try again"),
+        (Fault(drop=True), "whether anything was created is not known, trying again makes a new upload"),
+        (Fault(raw=b"SSH-2.0-x\r\n"), "Check the address and port"),
+        (Fault(status=404), "Is this the full address of the tus endpoint?"),
+        (Fault(headers={"Location": None}), "that no proxy removes the header"),
+        (Fault(headers={"Location": "http://["}), "Mend the server's idea of its own address"),
+        (Fault(headers={"Location": "http://files.invalid/"}), "allow other origins"),
+    ],
+)
+def test_messages_of_a_creation_say_what_to_do(server: FaultServer, fault: Fault, text: str) -> None:
+    server.fail("POST", fault)
+    with quick(server.endpoint, max_retries=0) as client, pytest.raises(TUSUploadError) as caught:
+        client.upload_bytes(b"x", "x")
+    assert text in str(caught.value)
+    assert server.endpoint in str(caught.value)
+    assert "resumed" not in str(caught.value)

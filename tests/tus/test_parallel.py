@@ -170,11 +170,12 @@ def test_a_file_that_changes(server: FaultServer, client: TUSClient, file: Path)
 def test_the_same_call_goes_on(server: FaultServer, file: Path, tmp_path: Path) -> None:
     store = FileStore(tmp_path / "store")
     server.fail("PATCH", *[Fault(read=100_000, keep=100_000, drop=True)] * 3)
-    with quick(server.endpoint, store=store, max_retries=0) as client:
-        with pytest.raises(UploadInterrupted):
-            client.upload(file, concurrency=3)
-        server.clear_faults()
-        has = sum(len(stored.data) for stored in server.uploads.values())
+    with quick(server.endpoint, store=store, max_retries=0) as client, pytest.raises(UploadInterrupted):
+        client.upload(file, concurrency=3)
+    server.wait_until_quiet()
+    server.clear_faults()
+    has = sum(len(stored.data) for stored in server.uploads.values())
+    with quick(server.endpoint, store=store) as client:
         result = client.upload(file)  # in as many streams as it began with
     assert arrived(server)
     assert result.offset_resumed_from == has > 0

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,33 @@ from tusd_agent.tus import (
     StoredPart,
     StoredUpload,
     TUSClient,
+    TUSUploadError,
     UploadCancelled,
     UploadGone,
     UploadInterrupted,
 )
-from tusd_agent.tus.store import Remembered, key_of
+from tusd_agent.tus.remembered import Remembered
+from tusd_agent.tus.store import key_of
 
 from .conftest import quick
 from .fault_server import Fault, FaultServer
 
 DATA = os.urandom(700_000)
 CUT = Fault(read=250_000, keep=250_000, drop=True)
+
+
+def test_a_folder_that_can_not_be_used(server: FaultServer, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "store").write_bytes(b"")
+    store = FileStore(tmp_path / "store")
+    calls: list[Callable[[], object]] = [
+        lambda: quick(server.endpoint, store=store).upload(file),
+        lambda: store.get("0"),
+        lambda: store.put("0", StoredUpload("http://h/1", 0.0)),
+    ]
+    for call in calls:
+        with pytest.raises(TUSUploadError, match=r"store', where .* can't be used \((Not a directory|File exists)\)"):
+            call()
+    assert server.requests == []
 
 
 @pytest.fixture

@@ -38,6 +38,15 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "show": _Row("show:show_command", "Show all there is to know of a job."),
             "explain": _Row("explain:explain_command", "Say what becomes of a file, and why."),
         },
+        "Telling": {
+            "retry": _Row("orders:retry_command", "Try jobs now, failed ones again."),
+            "hold": _Row("orders:hold_command", "Keep jobs back."),
+            "release": _Row("orders:release_command", "Let held jobs go on."),
+            "cancel": _Row("orders:cancel_command", "Do not send jobs."),
+            "resend": _Row("orders:resend_command", "Send files once more."),
+            "adopt": _Row("orders:adopt_command", "Take held jobs as sent before."),
+            "rescan": _Row("orders:rescan_command", "Read watched folders now."),
+        },
     }
 )
 

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -14,10 +15,10 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import EXIT_FAILED, fail, json_option, on_terminal, warn
-from .upload_drawing import Drawing, Json, Outcome, Plain
+from .upload_drawing import Drawing, Json, Outcome, Plain, Retry, printable
 
 if TYPE_CHECKING:
-    from ..tus import FileStore, TUSClient
+    from ..tus import FileStore, TUSClient, UploadInterrupted
 
 DEFAULT_ENDPOINT = "http://localhost:1080/files/"
 EXIT_INTERRUPTED = 130
@@ -95,14 +96,15 @@ def upload_command(
     """
     if resume_url is not None and len(files) != 1:
         raise click.UsageError("--resume goes with one file")
-    from ..tus import TUSClient
+    files = distinct(files)
+    from ..tus import TUSClient, redact
 
     try:
         client = TUSClient(endpoint, chunk_size=chunk_size, timeout=timeout, headers=header, store=_store())
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--endpoint") from None
     streams = concurrency if len(files) == 1 else 1
-    with client, _drawing(files, as_json) as drawing:
+    with client, _drawing(files, redact(resume_url or client.endpoint), as_json) as drawing:
         uploads = Uploads(client, metadata, streams, resume_url, drawing)
         exit_code = uploads.run(files, concurrency)
     if exit_code == EXIT_INTERRUPTED:
@@ -149,15 +151,21 @@ class Uploads:
 
         began_at = time.monotonic()
 
+        def retry(error: "UploadInterrupted", fruitless: int, seconds: float) -> None:
+            self._drawing.retrying(Retry(index, file, error, fruitless + 1, self._client.max_retries + 1, seconds))
+
         def progress(current: int, total: int) -> None:
             self._drawing.moved(index, current, total)
 
+        self._drawing.began(index)
         try:
             if self._resume_url is not None:
-                result = self._client.resume_upload(self._resume_url, file, progress, cancel=self._cancel)
+                result = self._client.resume_upload(
+                    self._resume_url, file, progress, cancel=self._cancel, on_retry=retry
+                )
             else:
                 result = self._client.upload(
-                    file, self._metadata, progress, cancel=self._cancel, concurrency=self._streams
+                    file, self._metadata, progress, cancel=self._cancel, concurrency=self._streams, on_retry=retry
                 )
         except (TUSUploadError, OSError) as error:
             return Outcome(index, file, error=error, seconds=time.monotonic() - began_at)
@@ -184,25 +192,47 @@ def _stopped_by(signals: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def distinct(files: Sequence[str]) -> tuple[str, ...]:
+    """`files` without those that are, by another name or the same, one before them; these are said on stderr."""
+    first: dict[str, str] = {}
+    for file in files:
+        path = os.path.realpath(file)
+        if path not in first:
+            first[path] = file
+            continue
+        same = "was given twice" if first[path] == file else f"is the same file as {printable(first[path])}"
+        warn(f"tusd-agent: {printable(file)} {same}; it is uploaded once")
+    return tuple(first.values())
+
+
 def _store() -> "FileStore | None":
-    """Where unfinished uploads are remembered; None where nobody's home is known."""
+    """Where unfinished uploads are remembered; None, which is said, where that is not possible."""
     from .. import places
     from ..tus import FileStore
 
     try:
         store = FileStore(places.uploads_dir(os.environ, os.geteuid()))
+        store.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store.folder):
+            pass  # only trying tells: permissions do not know of read-only file systems and full disks
+        store.prune(FORGET_SECONDS)
     except places.HomeUnknownError as error:
         warn(f"tusd-agent: {error}; an interrupted upload will have to begin anew")
         return None
-    store.prune(FORGET_SECONDS)
+    except OSError as error:
+        warn(
+            f"tusd-agent: {store.folder} can't be written to ({error.strerror}), so that an interrupted upload will "
+            "have to begin anew; set XDG_STATE_HOME to a folder of yours"
+        )
+        return None
     return store
 
 
-def _drawing(files: Sequence[str], as_json: bool) -> Drawing:
+def _drawing(files: Sequence[str], where: str, as_json: bool) -> Drawing:
     if as_json:
         return Json()
     if not on_terminal():
-        return Plain()
+        return Plain(where)
     from .upload_bars import Bars
 
-    return Bars(files)
+    return Bars(files, where)

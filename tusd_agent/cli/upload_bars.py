@@ -12,31 +12,43 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
 from rich.text import Text
 
 from .options import in_colour
-from .upload_drawing import Outcome, Plain, line, printable
+from .upload_drawing import Outcome, Plain, Retry, line, printable
+from .words import rate
 
 _NAME_COLUMNS = 32
 
 
-class Bars(Plain):
-    """Bars below, the lines of finished files above them."""
+class _Speed(ProgressColumn):
+    """In powers of 1024, as all other sizes; the column that comes with rich counts in thousands."""
 
-    def __init__(self, files: Sequence[str], console: Console | None = None) -> None:
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else rate(speed), style="progress.data.speed")
+
+
+class Bars(Plain):
+    """Bars below, the lines of finished files above them. Until bytes move a bar says what is being waited for."""
+
+    def __init__(self, files: Sequence[str], where: str, console: Console | None = None) -> None:
+        super().__init__(where)
         self._files = files
         self._console = console or Console(no_color=not in_colour(), highlight=False)
         self._progress = Progress(
             TextColumn("{task.fields[name]}", markup=False),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            _Speed(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console,
         )
         self._lock = threading.Lock()
@@ -44,13 +56,27 @@ class Bars(Plain):
         self._moved = dict.fromkeys(range(len(files)), 0)
         self._total: TaskID | None = None
 
+    def began(self, index: int) -> None:
+        with self._lock:
+            self._bars[index] = self._progress.add_task(
+                "", name=_short(self._files[index]), total=None, note=f"asking {self._where}"
+            )
+
     def moved(self, index: int, current: int, total: int) -> None:
         with self._lock:
-            if index not in self._bars:
+            bar = self._bars[index]
+            if self._moved[index] == 0:
                 # The speed and the remaining time are of what moves now, not of what the server had already.
-                self._bars[index] = self._progress.add_task("", name=_short(self._files[index]), completed=current)
-            self._progress.update(self._bars[index], completed=current, total=total)
+                self._progress.reset(bar, completed=current, total=total)
+            self._progress.update(bar, completed=current, total=total, note="")
             self._advance(index, current)
+
+    def retrying(self, retry: Retry) -> None:
+        with self._lock:
+            self._progress.update(self._bars[retry.index], note=retry.due)
+            news = self._news(retry)
+            if news:
+                self._console.print(Text(news), soft_wrap=True)
 
     def ended(self, outcome: Outcome) -> None:
         with self._lock:
@@ -69,7 +95,7 @@ class Bars(Plain):
         self._progress.start()
         if len(self._files) > 1:
             whole = sum(_size_of(file) for file in self._files)
-            self._total = self._progress.add_task("", name="all files", total=whole)
+            self._total = self._progress.add_task("", name="all files", total=whole, note="")
         return self
 
     def __exit__(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from .options import say, say_json
+from .options import say, say_json, warn
 from .words import duration, plural, rate, size
 
 
@@ -27,11 +27,46 @@ class Outcome:
         return self.error is None
 
 
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """An attempt for the file numbered `index` failed; the next, number `attempt` of `attempts`, is due."""
+
+    index: int
+    file: str
+    error: Exception
+    attempt: int
+    attempts: int
+    seconds: float
+
+    @property
+    def due(self) -> str:
+        """``attempt 2 of 6 in 0.8 s``."""
+        return f"attempt {self.attempt} of {self.attempts} in {self.seconds:.1f} s"
+
+
 class Drawing:
-    """Nothing. `moved` is called by the uploads' threads, the rest by one."""
+    """Nothing but retries, on stderr. Up to `retrying` called by the uploads' threads, the rest by one."""
+
+    def __init__(self) -> None:
+        self._said: dict[int, str] = {}
+
+    def began(self, index: int) -> None:
+        """The file numbered `index` is under way."""
 
     def moved(self, index: int, current: int, total: int) -> None:
         """The file numbered `index` has `current` of `total` bytes on their way."""
+
+    def retrying(self, retry: Retry) -> None:
+        """An attempt failed, and it is not the last."""
+        warn(f"{self._news(retry) or printable(retry.file) + ':'} Next: {retry.due}")
+
+    def _news(self, retry: Retry) -> str:
+        """What failed, unless that was said of this file just before."""
+        said = f"{printable(retry.file)}: {retry.error}"
+        if self._said.get(retry.index) == said:
+            return ""
+        self._said[retry.index] = said
+        return said
 
     def ended(self, outcome: Outcome) -> None:
         """A file is done with."""
@@ -73,7 +108,15 @@ class Json(Drawing):
 
 
 class Plain(Drawing):
-    """A line when a file ends, and one at the end where there were several."""
+    """A line when a file ends, and one at the end where there were several; at the beginning, on stderr, whereto."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self._where = where
+
+    def __enter__(self) -> Self:
+        warn(f"uploading to {self._where}")
+        return self
 
     def ended(self, outcome: Outcome) -> None:
         say(line(outcome))
@@ -90,7 +133,12 @@ def line(outcome: Outcome) -> str:
     """``✅ run.h5 → https://… (12 MiB in 3 s, 4.0 MiB/s)``, ``❌ run.h5: what happened``."""
     name = printable(outcome.file)
     if outcome.error is not None:
-        return f"{_mark('❌', 'FAILED')} {name}: {outcome.error}"
+        said = str(outcome.error)
+        if isinstance(outcome.error, OSError) and outcome.error.strerror:
+            said = (
+                f"the file can't be read ({outcome.error.strerror}); check the disk, then give the same command again"
+            )
+        return f"{_mark('❌', 'FAILED')} {name}: {said}"
     how = f"{size(outcome.size)} in {duration(outcome.seconds)}"
     if outcome.seconds >= 1:
         how += f", {rate(outcome.bytes_sent / outcome.seconds)}"

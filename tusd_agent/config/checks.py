@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from .credentials import CredentialError, bearer_from_environment, bearer_from_file
-from .models import AgentSettings, EndpointSettings, WatchSettings
+from .models import AgentSettings, EndpointSettings, LimitSettings, WatchSettings
 from .sources import Location
 
 # sockaddr_un.sun_path is 108 bytes with the closing zero, unix(7).
@@ -86,6 +86,21 @@ def _check_headers(here: Location, endpoint: EndpointSettings) -> Iterator[Findi
         yield Finding((*here, sources[0]), f"excludes {' and '.join(sources[1:])}", "keep one of them")
 
 
+def check_limit(index: int, limit: LimitSettings, endpoints: list[str]) -> Iterator[Finding]:
+    here = ("limits", index)
+    if limit.begins == limit.ends:
+        yield Finding((*here, "to"), "is the same as from", 'a whole day is from = "00:00" to = "24:00"')
+    if limit.begins == "24:00":
+        yield Finding((*here, "from"), "ends the day", 'the next one begins at "00:00"')
+    if limit.endpoint is not None and limit.endpoint not in endpoints:
+        yield _no_such_endpoint((*here, "endpoint"), limit.endpoint, endpoints)
+
+
+def _no_such_endpoint(location: Location, name: str, endpoints: list[str]) -> Finding:
+    hint = f'there is only "{endpoints[0]}"' if len(endpoints) == 1 else f"there are {', '.join(endpoints)}"
+    return Finding(location, f"there is no [endpoint.{name}]", hint)
+
+
 def check_watches(
     watches: Mapping[int, WatchSettings], agent: AgentSettings | None, endpoints: list[str]
 ) -> Iterator[Finding]:
@@ -100,8 +115,7 @@ def check_watches(
     for index, watch in watches.items():
         here = ("watch", index)
         if watch.endpoint not in endpoints:
-            hint = f'there is only "{endpoints[0]}"' if len(endpoints) == 1 else f"there are {', '.join(endpoints)}"
-            yield Finding((*here, "endpoint"), f"there is no [endpoint.{watch.endpoint}]", hint)
+            yield _no_such_endpoint((*here, "endpoint"), watch.endpoint, endpoints)
         if os.path.exists(watch.path) and not os.path.isdir(watch.path):
             yield Finding((*here, "path"), "is not a folder")
         if watch.max_size and watch.min_size > watch.max_size:

@@ -16,6 +16,7 @@ from .values import (
     EndpointName,
     FileName,
     Headers,
+    LimitingRate,
     Metadata,
     OptionalPath,
     OptionalText,
@@ -25,12 +26,15 @@ from .values import (
     Seconds,
     SizeBytes,
     Suffix,
+    TimeOfDay,
     Url,
     Whole,
 )
 
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SWITCH = "true or false"
 _PATH = "a path: absolute, beginning with ~, or relative to the folder of the configuration file"
+_RATE = 'bytes per second, such as 500000, "25MiB/s" or "25MiB"; 0: no limit'
 _YEARS = 10 * 366 * 86400
 _AGE = "seconds, from 0 to 316224000 (ten years); 0: no limit"
 _PATTERNS = 'a list of patterns as in .gitignore, such as ["*.tif", "!draft-*"]'
@@ -50,6 +54,11 @@ class AgentSettings(_Section):
     rescan_interval_seconds: Annotated[
         Seconds, Field(ge=1, le=31 * 86400, description="seconds, from 1 to 2678400 (31 days)")
     ] = 600.0
+    retention_days: Annotated[
+        Seconds, Field(ge=0, le=36600, description="days, from 0 to 36600 (a century); 0: for ever")
+    ] = 90.0
+    retention_jobs: Annotated[Whole, Field(ge=0, description="a whole number, 0 or more; 0: no limit")] = 1_000_000
+    rate_limit: Annotated[RateBytes, Field(description=_RATE)] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error")
     ] = "info"
@@ -81,9 +90,7 @@ class EndpointSettings(_Section):
     connect_timeout_seconds: Annotated[
         Seconds, Field(gt=0, le=3600, description="seconds, more than 0, at most 3600 (an hour)")
     ] = 10.0
-    rate_limit: Annotated[
-        RateBytes, Field(description='bytes per second, such as 500000, "25MiB/s" or "25MiB"; 0: no limit')
-    ] = 0
+    rate_limit: Annotated[RateBytes, Field(description=_RATE)] = 0
     ca_file: Annotated[OptionalPath, Field(description=_PATH)] = None
     client_cert: Annotated[OptionalPath, Field(description=_PATH)] = None
     client_key: Annotated[OptionalPath, Field(description=_PATH)] = None
@@ -149,6 +156,22 @@ class WatchSettings(_Section):
     )
 
 
+class LimitSettings(_Section):
+    """``[[limits]]``: how fast bodies may be sent at certain hours of local time.
+
+    `begins` and `ends` are ``from`` and ``to`` in the file, which Python keeps for itself.
+    """
+
+    begins: Annotated[TimeOfDay, Field(alias="from", description='a time of the day, such as "08:00"')]
+    ends: Annotated[TimeOfDay, Field(alias="to", description='a time of the day, such as "18:00", at most "24:00"')]
+    rate: Annotated[LimitingRate, Field(description='bytes per second, more than 0, such as "2MiB/s"')]
+    days: Annotated[
+        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...],
+        Field(description="a list of mon, tue, wed, thu, fri, sat or sun; empty: every day"),
+    ] = ()
+    endpoint: Annotated[OptionalText, Field(description="the NAME of an [endpoint.NAME]; none: the whole agent")] = None
+
+
 class Settings(BaseModel):
     """All settings. `load` makes one; what it says is checked, also across sections."""
 
@@ -156,6 +179,7 @@ class Settings(BaseModel):
 
     agent: AgentSettings
     endpoint: dict[EndpointName, EndpointSettings] = Field(default_factory=lambda: {"default": EndpointSettings()})
+    limits: tuple[LimitSettings, ...] = ()
     watch: tuple[WatchSettings, ...] = ()
 
     _file: Path | None = PrivateAttr(default=None)

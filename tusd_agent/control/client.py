@@ -63,13 +63,19 @@ class ControlClient:
 
         Raises `NotRunning`, `NotAllowed`, `NoAnswer`, `ControlError`.
         """
-        target = f"{path}?{urlencode(params, doseq=True)}" if params else path
+        return self._ask("GET", f"{path}?{urlencode(params, doseq=True)}" if params else path)
+
+    def post(self, path: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to ``POST path`` with a JSON object; raises as `get` does."""
+        return self._ask("POST", path, json.dumps(members).encode("ascii"))
+
+    def _ask(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
         with closing(_UnixConnection(self.path, self._timeout_seconds)) as connection:
             self._connect(connection)
             try:
                 # A server that is too busy answers without having read: what it said is still there to be read.
                 with suppress(BrokenPipeError):
-                    connection.request("GET", target)
+                    connection.request(method, target, body)
                 response = connection.getresponse()
                 content = response.read()
             except TimeoutError:

@@ -1,44 +1,63 @@
 """The commands of the control socket: one literal table, and what each of them does. Nothing here knows of sockets."""
 
+import json
 import os
 import re
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..jobs.database import DatabaseUnusable
-from ..jobs.model import Job, Place
-from ..jobs.reader import Page, Reader
+from ..jobs.orders import Applied, Verb
+from ..jobs.reader import Reader
+from ..jobs.selection import Selection
 from ..jobs.states import State
-from .replies import Error, Explanation, InFlight, JobReply, JobsReply, Status, escaped, job_reply, jobs_reply
+from .refusals import Refused, bad, brief
+from .replies import (
+    Error,
+    Explanation,
+    InFlight,
+    JobReply,
+    JobsReply,
+    OrderReply,
+    RescanReply,
+    Status,
+    escaped,
+    job_reply,
+    jobs_reply,
+    order_reply,
+)
+from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of, selection_of_query, whole_of
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
-MAX_JOB_ID = 2**63 - 1
 MAX_PARAMETERS = 64
-SHOWN_OF_VALUE = 80
 
-Reply = Status | JobReply | JobsReply | Explanation | Error
-
-
-class Refused(Exception):
-    """A request that can't be answered as asked: `status` is that of HTTP, `error` the body of the answer."""
-
-    def __init__(self, status: int, error: Error, headers: Mapping[str, str] | None = None) -> None:
-        super().__init__(error["message"])
-        self.status = status
-        self.error = error
-        self.headers = dict(headers or {})
+Reply = Status | JobReply | JobsReply | Explanation | OrderReply | RescanReply | Error
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What was asked: the variable parts of the path, and the query, both decoded."""
+    """What was asked: the variable parts of the path, and the query, both decoded; the members of the body."""
 
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, list[str]] = field(default_factory=dict)
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as it came: `target` is that of the request line (RFC 9112, 3.2), `body` empty where there was none.
+
+    `may_change`: whether who asks is allowed more than to look.
+    """
+
+    method: str
+    target: str
+    body: bytes = b""
+    may_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +69,19 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Doing(Protocol):
+    """What the commands that change something ask of the agent. Called by several threads."""
+
+    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
+        """Carries out an order for selected jobs."""
+
+    def rescan(self, folder: str | None) -> list[str]:
+        """Has a folder scanned, or all; returns which."""
+
+
 class Commands:
     """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands,
-    `explain` the reply for a path, `None` where no watched folder has it.
+    `explain` the reply for a path, `None` where no watched folder has it; `doing` is what changes something.
 
     All are called by several threads.
     """
@@ -63,8 +92,10 @@ class Commands:
         status: Callable[[], Status],
         in_flight: Callable[[], list[InFlight]] = list,
         explain: Callable[[bytes], Explanation | None] = lambda path: None,
+        doing: Doing | None = None,
     ) -> None:
         self.reader = reader
+        self._doing = doing
         self.status = status
         self.explain = explain
         self._in_flight = in_flight
@@ -77,13 +108,17 @@ class Commands:
                 job["offset_bytes"] = flights[job["id"]]["offset_bytes"]
         return reply
 
-    def answer(self, method: str, target: str) -> Answer:
-        """The answer to a request; `target` is that of the request line (RFC 9112, section 3.2).
+    @property
+    def doing(self) -> Doing:
+        """What changes something; raises `Refused` where nothing may be changed."""
+        if self._doing is None:
+            raise Refused(503, Error(code="read_only", message="nothing can be changed here", hint=""))
+        return self._doing
 
-        Raises only what `status` and the reader raise beyond `DatabaseUnusable`.
-        """
+    def answer(self, asked: Asked) -> Answer:
+        """The answer to a request. Raises only what the given functions raise beyond `DatabaseUnusable`."""
         try:
-            command, request = _find(method, target)
+            command, request = _find(asked)
             return Answer(200, command.run(self, request))
         except Refused as refused:
             return Answer(refused.status, refused.error, refused.headers)
@@ -97,30 +132,29 @@ def _status(commands: Commands, request: Request) -> Status:
 
 
 def _jobs(commands: Commands, request: Request) -> JobsReply:
-    _known(request, ("state", "limit", "cursor", "path_b64"))
-    states = tuple(_state(value) for value in request.query.get("state", ()))
+    _known(request, ("limit", "cursor", *QUERY_NAMES))
     limit = _whole(request, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
     cursor = _whole(request, "cursor", 1, MAX_JOB_ID)
-    encoded = _single(request, "path_b64")
-    if encoded is None:
-        return commands.live(jobs_reply(commands.reader.page(states=states, limit=limit, cursor=cursor)))
-    jobs = [
-        job
-        for job in jobs_of_path(commands.reader, _path(encoded))
-        if (not states or job.state in states) and (cursor is None or job.id < cursor)
-    ]
-    more = len(jobs) > limit
-    return commands.live(jobs_reply(Page(tuple(jobs[:limit]), jobs[limit - 1].id if more else None)))
+    selected = {name: values for name, values in request.query.items() if name in QUERY_NAMES}
+    selection = selection_of_query(selected) if selected else Selection()
+    return commands.live(jobs_reply(commands.reader.page(selection, limit=limit, cursor=cursor)))
+
+
+def _number(request: Request) -> int:
+    text = request.path["id"]
+    if not re.fullmatch("[0-9]{1,19}", text) or int(text) > MAX_JOB_ID:
+        raise bad("id", text, "the number of a job")
+    return int(text)
 
 
 def _job(commands: Commands, request: Request) -> JobReply:
     _known(request, ())
-    text = request.path["id"]
-    if not re.fullmatch("[0-9]{1,19}", text) or int(text) > MAX_JOB_ID:
-        raise _bad("id", text, "the number of a job")
-    job = commands.reader.job(int(text))
+    number = _number(request)
+    job = commands.reader.job(number)
     if job is None:
-        raise Refused(404, Error(code="no_such_job", message=f"there is no job {text}", hint="GET /v1/jobs lists them"))
+        raise Refused(
+            404, Error(code="no_such_job", message=f"there is no job {number}", hint="GET /v1/jobs lists them")
+        )
     (reply,) = commands.live(JobsReply(jobs=[job_reply(job)], next_cursor=None))["jobs"]
     return reply
 
@@ -131,11 +165,11 @@ def _explain(commands: Commands, request: Request) -> Explanation:
     if (encoded is None) == (plain is None):
         missing = "give one of path and path_b64"
         raise Refused(400, Error(code="bad_request", message="which path is meant?", hint=missing))
-    path = _path(encoded) if encoded is not None else os.fsencode(plain or "")
+    path = path_of("path_b64", encoded) if encoded is not None else os.fsencode(plain or "")
     if not path.startswith(b"/"):
-        raise _bad("path", plain or "", "an absolute path")
+        raise bad("path", plain or "", "an absolute path")
     if b"\0" in path:
-        raise _bad("path", escaped(os.fsdecode(path)), "a path without NUL bytes, which no path has")
+        raise bad("path", os.fsdecode(path), "a path without NUL bytes, which no path has")
     explanation = commands.explain(os.path.normpath(b"/" + path.lstrip(b"/")))
     if explanation is None:
         # Also for what is there, and whoever asks may not see: the socket is no way to look elsewhere.
@@ -151,9 +185,55 @@ def _explain(commands: Commands, request: Request) -> Explanation:
     return explanation
 
 
+def _verb(request: Request) -> Verb:
+    text = request.path["verb"]
+    if text not in list(Verb):
+        message, hint = f"jobs can't be told to {brief(text)}", f"they can be told to {', '.join(Verb)}"
+        raise Refused(404, Error(code="no_such_path", message=message, hint=hint))
+    return Verb(text)
+
+
+def _order(commands: Commands, request: Request) -> OrderReply:
+    _known(request, ())
+    verb = _verb(request)
+    members = dict(request.body)
+    limit = whole_of("limit", members.pop("limit", MAX_LIMIT), MAX_LIMIT)
+    cursor = members.pop("cursor", None)
+    selection = selection_of(members)
+    below = None if cursor is None else whole_of("cursor", cursor, MAX_JOB_ID)
+    return order_reply(commands.doing.order(verb, selection, limit, below))
+
+
+def _order_one(commands: Commands, request: Request) -> JobReply:
+    _known(request, ())
+    number = _number(request)
+    applied = commands.doing.order(_verb(request), Selection(ids=(number,)), 1, None)
+    if applied.refused:
+        job = applied.refused[0]
+        hint = "GET /v1/jobs/{id} tells how it stands"
+        message = f"job {job.id} is {job.state}: it can't {request.path['verb']}"
+        raise Refused(409, Error(code="not_possible", message=message, hint=hint))
+    return job_reply(applied.changed[0]) if applied.changed else _job(commands, request)
+
+
+def _rescan(commands: Commands, request: Request) -> RescanReply:
+    _known(request, ())
+    folder = request.body.get("folder")
+    if (folder is not None and not isinstance(folder, str)) or request.body.keys() - {"folder"}:
+        raise bad("body", ", ".join(request.body), 'nothing, or {"folder": the path of a watched folder}')
+    folders = commands.doing.rescan(folder)
+    if not folders:
+        hint = "GET /v1/status lists the watched folders"
+        raise Refused(404, Error(code="not_watched", message=f"no folder {brief(folder or '')} is watched", hint=hint))
+    return RescanReply(folders=folders)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A row of the table. ``{name}`` in the path stands for one segment. `changes`: it is more than looking."""
+    """A row of the table. ``{name}`` in the path stands for one segment. `changes`: it is more than looking.
+
+    What changes something is asked with POST and a body: a JSON object, or nothing.
+    """
 
     method: str
     path: str
@@ -166,6 +246,9 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/jobs", _jobs),
     Command("GET", "/v1/jobs/{id}", _job),
     Command("GET", "/v1/explain", _explain),
+    Command("POST", "/v1/jobs/{verb}", _order, changes=True),
+    Command("POST", "/v1/jobs/{id}/{verb}", _order_one, changes=True),
+    Command("POST", "/v1/rescan", _rescan, changes=True),
 )
 
 _PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
@@ -173,20 +256,11 @@ _PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
 )
 
 
-def jobs_of_path(reader: Reader, path: bytes) -> list[Job]:
-    """The jobs of an absolute path, newest first, in whatever folder known to the database it lies."""
-    found = []
-    for folder in sorted({count.folder for count in reader.counts()}):
-        prefix = os.fsencode(folder).rstrip(b"/") + b"/"
-        if path.startswith(prefix) and path != prefix:
-            found += reader.at(Place.below(folder, path[len(prefix) :]))
-    return sorted(found, key=lambda job: job.id, reverse=True)
-
-
-def _find(method: str, target: str) -> tuple[Command, Request]:
-    """The row that a request asks for. Raises `Refused`: 400, 404 or 405."""
+def _find(asked: Asked) -> tuple[Command, Request]:
+    """The row that a request asks for. Raises `Refused`: 400, 403, 404 or 405."""
+    method = asked.method
     try:
-        parts = urlsplit(target)
+        parts = urlsplit(asked.target)
         query = parse_qs(parts.query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS, errors="backslashreplace")
     except ValueError as error:
         raise Refused(
@@ -198,41 +272,51 @@ def _find(method: str, target: str) -> tuple[Command, Request]:
             404,
             Error(
                 code="no_such_path",
-                message=f"there is no {_brief(parts.path)}",
+                message=f"there is no {brief(parts.path)}",
                 hint="the paths there are: " + ", ".join(f"{command.method} {command.path}" for command in TABLE),
                 paths=[command.path for command in TABLE],
             ),
         )
     for command, match in rows:
         if command.method == method:
+            if command.changes and not asked.may_change:
+                raise Refused(403, _NOT_ALLOWED)
             path = {name: unquote(text, errors="backslashreplace") for name, text in match.groupdict().items()}
-            return command, Request(path, query)
+            return command, Request(path, query, _members(asked.body) if command.changes else {})
     allowed = ", ".join(command.method for command, _ in rows)
     not_allowed = Error(
         code="method_not_allowed",
-        message=f"{_brief(method)} is not possible on {_brief(parts.path)}",
+        message=f"{brief(method)} is not possible on {brief(parts.path)}",
         hint=f"possible: {allowed}",
     )
     raise Refused(405, not_allowed, {"Allow": allowed})
 
 
-def _bad(name: str, found: str, allowed: str) -> Refused:
-    return Refused(
-        400, Error(code="bad_request", message=f"{name} = {_brief(found)} is not allowed", hint=f"allowed: {allowed}")
-    )
+_NOT_ALLOWED = Error(
+    code="not_allowed",
+    message="you may look, but not change anything",
+    hint="ask as root, as the agent's user or as a member of the socket's group (agent.socket_group)",
+)
 
 
-def _brief(text: str) -> str:
-    """A text of the request, for a sentence of the answer."""
-    safe = escaped(text)
-    return safe if len(safe) <= SHOWN_OF_VALUE else f"{safe[:SHOWN_OF_VALUE]}…"
+def _members(body: bytes) -> Mapping[str, Any]:
+    if not body.strip():
+        return {}
+    try:
+        members = json.loads(body)
+    except (ValueError, RecursionError):
+        members = None
+    if not isinstance(members, dict):
+        message = "the body is no JSON object"
+        raise Refused(400, Error(code="bad_request", message=message, hint='send one, such as {"states": ["failed"]}'))
+    return members
 
 
 def _known(request: Request, names: tuple[str, ...]) -> None:
     for name in request.query:
         if name not in names:
             known = ", ".join(names) if names else "none"
-            message = f"unknown parameter {_brief(name)}"
+            message = f"unknown parameter {brief(name)}"
             raise Refused(400, Error(code="bad_request", message=message, hint=f"parameters here: {known}"))
 
 
@@ -250,24 +334,5 @@ def _whole(request: Request, name: str, least: int, most: int) -> int | None:
     if text is None:
         return None
     if not re.fullmatch("[0-9]{1,19}", text) or not least <= int(text) <= most:
-        raise _bad(name, text, f"a whole number from {least} to {most}")
+        raise bad(name, text, f"a whole number from {least} to {most}")
     return int(text)
-
-
-def _state(text: str) -> State:
-    try:
-        return State(text)
-    except ValueError:
-        raise _bad("state", text, f"one of {', '.join(State)}") from None
-
-
-def _path(encoded: str) -> bytes:
-    """The path; both alphabets of RFC 4648 are taken, and the blank that an unescaped "+" becomes in a query."""
-    plain = encoded.replace(" ", "+").replace("-", "+").replace("_", "/")
-    try:
-        path = b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except ValueError:
-        path = b""
-    if not path.startswith(b"/"):
-        raise _bad("path_b64", encoded, "the base64 of an absolute path")
-    return path

@@ -9,7 +9,8 @@ import time
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
 
-from .commands import Answer, Commands
+from .commands import Answer, Asked, Commands
+from .peer import peer_of
 from .replies import Error, escaped
 
 log = logging.getLogger("tusd_agent.control")
@@ -17,6 +18,9 @@ log = logging.getLogger("tusd_agent.control")
 DEADLINE_SECONDS = 2.0
 MAX_REQUEST_BYTES = 32 * 1024
 """Request line and headers; a path has 4096 bytes at most (PATH_MAX), base64 and escaping make 16 KiB of it."""
+
+MAX_BODY_BYTES = 1 << 20
+"""A thousand paths with base64 around them, and no more."""
 
 MAX_LEFT_READS = 32
 """So often what is left of a request that was refused is read, up to 32 KiB at a time, before it is cut."""
@@ -36,6 +40,10 @@ class _Bounded(io.RawIOBase):
         self._connection = connection
         self._deadline = deadline
         self._left = MAX_REQUEST_BYTES
+
+    def allow(self, more_bytes: int) -> None:
+        """So many bytes may come beyond request line and headers."""
+        self._left += more_bytes
 
     def readable(self) -> bool:
         return True
@@ -57,14 +65,18 @@ class Exchange(BaseHTTPRequestHandler):
     server_version = "tusd-agent"
     sys_version = ""
 
-    def __init__(self, connection: socket.socket, commands: Commands, deadline_seconds: float) -> None:
+    def __init__(
+        self, connection: socket.socket, commands: Commands, deadline_seconds: float, socket_gid: int | None = None
+    ) -> None:
         self._commands = commands
+        self._socket_gid = socket_gid
         self._deadline = time.monotonic() + deadline_seconds
         super().__init__(connection, "", None)  # type: ignore[arg-type]  # a Unix socket's peer has no address
 
     def setup(self) -> None:
         self.connection = self.request
-        self.rfile = io.BufferedReader(_Bounded(self.connection, self._deadline))
+        self._bounded = _Bounded(self.connection, self._deadline)
+        self.rfile = io.BufferedReader(self._bounded)
         self.wfile = self._written = io.BytesIO()
 
     def handle(self) -> None:
@@ -75,6 +87,9 @@ class Exchange(BaseHTTPRequestHandler):
             self.raw_requestline = self.rfile.readline()
             if not self.raw_requestline or not self.parse_request():
                 return
+            body = self._read_body()
+            if body is None:
+                return
         except TimeoutError:
             self.send_error(408)
             return
@@ -82,10 +97,27 @@ class Exchange(BaseHTTPRequestHandler):
             self.send_error(431)
             return
         try:
-            self._reply(self._commands.answer(self.command, self.path))
+            may_change = peer_of(self.connection).may_change(self._socket_gid)
+            self._reply(self._commands.answer(Asked(self.command, self.path, body, may_change)))
         except Exception:
             log.exception("the control socket can't answer %s", escaped(self.requestline))
             self.send_error(500)
+
+    def _read_body(self) -> bytes | None:
+        """The body; None when it was refused. Raises `TimeoutError`."""
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdecimal() and len(length) < 10):
+            self.send_error(411)
+            return None
+        if int(length) > MAX_BODY_BYTES:
+            self.send_error(413)
+            return None
+        self._bounded.allow(int(length))
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.send_error(400, "the body is shorter than its Content-Length")
+            return None
+        return body
 
     def finish(self) -> None:
         """Sends the answer in one go, then waits for the other side: closing on unread bytes would cut the answer."""
@@ -121,6 +153,8 @@ class Exchange(BaseHTTPRequestHandler):
 
 _ERRORS = {
     408: ("too_slow", "the request did not arrive in time", f"a request has {DEADLINE_SECONDS:g} s"),
+    411: ("length_required", "a body needs a Content-Length", "send it as a whole, not in chunks"),
+    413: ("too_large", "the body is too large", f"at most {MAX_BODY_BYTES} bytes; ask in several requests"),
     431: ("too_large", "the request is too large", f"request line and headers: at most {MAX_REQUEST_BYTES} bytes"),
     500: ("internal", "the agent could not answer", "the agent's log says why"),
     503: ("busy", "too many connections at once", "ask again in a moment"),

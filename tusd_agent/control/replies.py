@@ -11,10 +11,12 @@ from typing import NotRequired, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
 from ..jobs.model import Job, shown
+from ..jobs.orders import Applied
 from ..jobs.reader import Count, Page
 from ..jobs.states import State
 
 KEPT_OF_UPLOAD_ID = 4
+MAX_EXAMPLES = 5
 
 
 class Counts(TypedDict):
@@ -168,6 +170,26 @@ class Explanation(TypedDict):
     job: JobReply | None
 
 
+class OrderReply(TypedDict):
+    """``POST /v1/jobs/{verb}``: how many jobs were changed, and how many were not, for their state does not allow it.
+
+    `ids` are those of the changed ones, `refused_examples` says of some of the others why. `next_cursor` is the
+    ``cursor`` with which to ask for the rest; null: that were all.
+    """
+
+    changed: int
+    ids: list[int]
+    refused: int
+    refused_examples: list[str]
+    next_cursor: int | None
+
+
+class RescanReply(TypedDict):
+    """``POST /v1/rescan``: the folders that are scanned."""
+
+    folders: list[str]
+
+
 class Error(TypedDict):
     """Every answer with a status of 400 and above. `code` is for programs, `message` and `hint` are for people.
 
@@ -232,6 +254,19 @@ def job_reply(job: Job) -> JobReply:
 def jobs_reply(page: Page) -> JobsReply:
     """A page of jobs as it is shown."""
     return JobsReply(jobs=[job_reply(job) for job in page.jobs], next_cursor=page.next_cursor)
+
+
+def order_reply(applied: Applied) -> OrderReply:
+    """What an order has done, as it is shown."""
+    return OrderReply(
+        changed=len(applied.changed),
+        ids=[job.id for job in applied.changed],
+        refused=len(applied.refused),
+        refused_examples=[
+            f"job {job.id} is {job.state}: {shown(job.place.path)}" for job in applied.refused[:MAX_EXAMPLES]
+        ],
+        next_cursor=applied.next_cursor,
+    )
 
 
 def jobs_by_state(counts: Iterable[Count]) -> dict[str, int]:

@@ -64,6 +64,7 @@ class ControlServer:
         self._stopping = threading.Event()
         self._listener: socket.socket | None = None
         self._identity: tuple[int, int] | None = None
+        self._gid: int | None = None
         self._acceptor: threading.Thread | None = None
         self._lock = threading.Lock()
         self._connections: dict[threading.Thread, socket.socket] = {}
@@ -71,6 +72,7 @@ class ControlServer:
     def start(self) -> None:
         """Makes the socket and answers from now on. Raises `SocketUnusable`, `SocketInUse` when one is live there."""
         self._listener, self._identity = _listen(self._path, self._group)
+        self._gid = os.lstat(self._path).st_gid
         self._stopping.clear()
         self._acceptor = threading.Thread(
             target=self._accept, args=(self._listener,), name="control-accept", daemon=True
@@ -125,7 +127,7 @@ class ControlServer:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            Exchange(connection, self._commands, self._deadline_seconds)
+            Exchange(connection, self._commands, self._deadline_seconds, self._gid)
         except OSError as error:
             log.debug("a connection broke: %s", error)
         except Exception:

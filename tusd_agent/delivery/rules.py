@@ -6,6 +6,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ..tus import TUSClient
+from .bandwidth import Throttle
 
 AfterUpload = Literal["keep", "delete", "move"]
 DeleteProof = Literal["head", "answer"]
@@ -31,8 +32,8 @@ class FolderRules:
 class EndpointRules:
     """How files reach one endpoint: the client that speaks to it, and what may be asked of it.
 
-    `max_concurrent` uploads at a time (0: as many as there are workers), `rate_bytes_per_second` for all of them
-    together (0: no limit).
+    `max_concurrent` uploads at a time (0: as many as there are workers); `throttle` is what they ask before each piece
+    of a body.
     """
 
     name: str
@@ -41,8 +42,8 @@ class EndpointRules:
     digest: bool = True
     delete_proof: DeleteProof = "head"
     max_concurrent: int = 0
-    rate_bytes_per_second: float = 0.0
     allow_other_origin: bool = False
+    throttle: Throttle = field(default_factory=Throttle)
 
     def owns(self, upload_url: str) -> bool:
         """Whether an upload URL kept from an earlier attempt still belongs to this endpoint (same origin)."""

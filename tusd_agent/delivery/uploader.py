@@ -15,8 +15,8 @@ from ..jobs.claims import Claims
 from ..jobs.model import Fingerprint, Found, Job, Sent, shown
 from ..jobs.moves import StaleClaim
 from ..tus.errors import SourceChanged, TUSUploadError
+from .bandwidth import ThrottledSource
 from .flight import Flight
-from .ratelimit import TokenBucket
 from .rules import EndpointRules, FolderRules, MetadataValue
 from .source import JobSource
 
@@ -32,6 +32,10 @@ class FileChanged(Exception):
     def __init__(self, found: Found, why: str) -> None:
         super().__init__(why)
         self.found = found
+
+
+class FileInUse(Exception):
+    """Somebody has the file open for writing: what lies there now is not whole."""
 
 
 class FileVanished(Exception):
@@ -61,11 +65,11 @@ class Uploader:
         self._clock = clock
         self._monotonic = monotonic
 
-    def upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> Uploaded:
+    def upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> Uploaded:
         """Sends the flight's job, from where the server stands.
 
-        Raises `FileVanished`, `FileChanged`, `StaleClaim` (the job was taken away; an upload just made is queued for
-        termination), `TUSUploadError` and its tree, `OSError`.
+        Raises `FileVanished`, `FileChanged`, `FileInUse`, `StaleClaim` (the job was taken away; an upload just made is
+        queued for termination), `TUSUploadError` and its tree, `OSError`.
         """
         job = flight.job
         descriptor = open_file(job)
@@ -79,9 +83,12 @@ class Uploader:
             )
             if not source.fingerprint.same_identity(job.fingerprint):
                 raise FileChanged(Found(job.place, source.fingerprint, job.endpoint), "it changed before it was sent")
+            # A job that was queued anew for what a worker found at its path never went by the intake's own look.
+            if beneath.at_rest(descriptor) is False:
+                raise FileInUse("it is open for writing; it is sent once it is closed")
             flight.job = job = self._check_url(job, endpoint, source)
             try:
-                self._send(flight, endpoint, rules, bucket, source)
+                self._send(flight, endpoint, rules, source)
                 digest = source.whole_digest()
             except SourceChanged as error:
                 raise FileChanged(self._present(job, descriptor), str(error)) from error
@@ -109,7 +116,6 @@ class Uploader:
         flight: Flight,
         endpoint: EndpointRules,
         rules: FolderRules,
-        bucket: TokenBucket,
         source: JobSource,
     ) -> None:
         job = flight.job
@@ -137,14 +143,13 @@ class Uploader:
 
         try:
             endpoint.client.send(
-                source,
+                ThrottledSource(source, endpoint.throttle, flight.stop),
                 metadata=metadata_of(job, rules),
                 upload_url=job.upload_url,
                 on_created=created,
                 on_progress=progress,
                 cancel=flight.stop,
                 max_restarts=0,
-                throttle=lambda size_bytes: bucket.take(size_bytes, flight.stop),
             )
         except (TUSUploadError, OSError) as error:
             if not isinstance(error, SourceChanged) and flight.job.upload_url is not None:

@@ -17,9 +17,9 @@ from ..tus.errors import TUSUploadError, UploadCancelled
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
 from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
-from .ratelimit import Stoppable, TokenBucket
+from .ratelimit import Stoppable
 from .rules import EndpointRules, FolderRules
-from .uploader import FileChanged, FileVanished, Uploader
+from .uploader import FileChanged, FileInUse, FileVanished, Uploader
 
 log = logging.getLogger("tusd_agent.delivery")
 
@@ -62,14 +62,14 @@ class Worker:
         self._clock = clock
         self._rng = rng or random.Random()
 
-    def carry(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> None:
+    def carry(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
         """Uploads or disposes of the flight's job and moves its row. Raises only what the database raises."""
         try:
             try:
                 if flight.job.state is State.DISPOSING:
                     self._dispose(flight, endpoint, rules)
                 else:
-                    self._upload(flight, endpoint, rules, bucket)
+                    self._upload(flight, endpoint, rules)
             except (StaleClaim, sqlite3.Error, DatabaseUnusable):
                 raise
             except Exception as error:
@@ -79,10 +79,10 @@ class Worker:
         except StaleClaim as stale:
             log.info("job %d (%s): dropped, %s", flight.job.id, shown(flight.job.place.path), stale)
 
-    def _upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> None:
+    def _upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
         job = flight.job
         try:
-            uploaded = self._uploader.upload(flight, endpoint, rules, bucket)
+            uploaded = self._uploader.upload(flight, endpoint, rules)
         except FileVanished as gone:
             if not self._is_present(job.place.folder):
                 self._judged(flight, endpoint, OSError(errno.ENXIO, "the watched folder is not there"))
@@ -93,7 +93,17 @@ class Worker:
         except FileChanged as changed:
             now = self._clock()
             made = self._claims.replace(flight.job, changed.found, now, now + rules.settle_seconds)
-            log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
+            if made is None:
+                self._note(job.place.path)
+                log.info(
+                    "job %d (%s): %s; the file there had another name before", job.id, shown(job.place.path), changed
+                )
+            else:
+                log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
+            return
+        except FileInUse as in_use:
+            self._claims.interrupt(flight.job, not_before=self._clock() + rules.settle_seconds, error=str(in_use))
+            log.debug("job %d (%s): %s", job.id, shown(job.place.path), in_use)
             return
         except (TUSUploadError, OSError) as error:
             self._judged(flight, endpoint, error)

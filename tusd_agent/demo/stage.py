@@ -116,7 +116,7 @@ def _folder() -> Iterator[Path]:
     free_bytes = shutil.disk_usage(where).free
     if free_bytes < NEEDED_BYTES:
         raise CannotShow(
-            f"the demonstration needs {NEEDED_BYTES // 10**6} MB in {where}, where {free_bytes // 10**6} MB are free; "
+            f"the demonstration needs {NEEDED_BYTES >> 20} MiB in {where}, where {free_bytes >> 20} MiB are free; "
             "name a folder with more room: TMPDIR=FOLDER tusd-agent demo"
         )
     # A short name: the path of a socket may have 107 bytes (unix(7)).

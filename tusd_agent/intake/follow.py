@@ -68,8 +68,8 @@ class FollowedFolder:
         """Why it is scanned again and again instead of being watched; `None`: it is watched."""
         self.is_watched: Callable[[bytes], bool] = lambda directory: True
         """Whether a directory below has its watch; set by whoever keeps the watches."""
-        self.unwatched: list[bytes] = []
-        """Directories that the last complete scan found without a watch."""
+        self.unwatched: list[bytes] | None = None
+        """Directories that a complete scan found without a watch; `None`: no scan ended since they were looked at."""
         self._marker = os.fsencode(folder.marker_suffix) if folder.contract == "marker" else None
         self._rescan_interval_seconds = rescan_interval_seconds
         self._ledger = ledger
@@ -239,21 +239,24 @@ class FollowedFolder:
         """Ends the jobs whose files a scan did not find, if they are not there now either."""
         while self._absent and self._absent[0][0] <= now:
             _, directory = self._absent[0]
-            if self.ground.look() != self.identity:
+            if not self._is_same():
                 # Another disk, or an empty mount point: its absence says nothing of the file.
                 self._absent.clear()
                 return
-            ended = end_absent(self.folder, directory, self._ledger, self._clocks.wall())
+            ended = end_absent(self.folder, directory, self._ledger, self._clocks.wall(), self._is_same)
             self._absent.popleft()
             if ended:
                 log.info("Gone before they were sent: %d files of %s", ended, shown(self.folder.path))
+
+    def _is_same(self) -> bool:
+        return self.ground.look() == self.identity
 
     def scan_interval_seconds(self, last_seconds: float = 0.0) -> float:
         """How long after a scan the next one is due: sooner where nothing but scans finds files."""
         if self.polled_because is None:
             return self._rescan_interval_seconds
-        poll_seconds = max(self.folder.poll_interval_seconds, _SCAN_SHARE * last_seconds)
-        return min(poll_seconds, self._rescan_interval_seconds)
+        poll_seconds = min(self.folder.poll_interval_seconds, self._rescan_interval_seconds)
+        return max(poll_seconds, _SCAN_SHARE * last_seconds)
 
     def is_present(self) -> bool:
         """Whether the folder is the one that was taken up. Any thread may ask."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from .database import Database
 from .model import Fingerprint, Found, Job, Lane, Leftover, Sent
-from .moves import FRESH_UPLOAD, StaleClaim, abandon_upload, insert, jobs_at, move, rewrite_fingerprint
+from .moves import FRESH_UPLOAD, StaleClaim, abandon_upload, insert, jobs_at, jobs_of_file, move, rewrite_fingerprint
 from .rows import SELECT_JOB, job_by_id, job_of
 from .states import Event, State
 
@@ -208,13 +208,14 @@ class Claims:
             _current(connection, job)
             return rewrite_fingerprint(connection, job, fingerprint)
 
-    def replace(self, job: Job, found: Found, now: float, not_before: float) -> int:
+    def replace(self, job: Job, found: Found, now: float, not_before: float) -> int | None:
         """The path holds newer content: this job is superseded and the newer one queued, in one commit.
 
         A job of which nothing was sent yet becomes the newer one itself: a file that keeps growing leaves no trail of
         rows.
 
-        The newer one is tried from `not_before` on: it must have time to settle. Returns its id; raises
+        The newer one is tried from `not_before` on: it must have time to settle. Returns its id; `None` when none was
+        queued, because the file has a job under another name: only the intake can tell whether it was renamed. Raises
         `StaleClaim`, with nothing changed, when the claim is.
         """
         with self._database.transaction() as connection:
@@ -226,6 +227,10 @@ class Claims:
                 abandon_upload(connection, job, now)
                 move(connection, job, Event.SUPERSEDE, finished_at=now, reason="its path holds newer content")
                 return known.id
+            if _under_another_name(connection, found):
+                abandon_upload(connection, job, now)
+                move(connection, job, Event.SUPERSEDE, finished_at=now, reason="its path holds newer content")
+                return None
             if job.upload_url is None:
                 waiting = move(
                     connection, job, Event.INTERRUPT, not_before=not_before, attempts=max(job.attempts - 1, 0)
@@ -312,6 +317,11 @@ def _known_elsewhere(connection: sqlite3.Connection, job: Job, found: Found) -> 
         same = other.fingerprint.same_identity(found.fingerprint)
         return other if same and other.state in (State.DONE, State.PENDING) else None
     return None
+
+
+def _under_another_name(connection: sqlite3.Connection, found: Found) -> bool:
+    """Whether the very file that was found has a job at another path."""
+    return any(job.place != found.place for job in jobs_of_file(connection, found))
 
 
 def _renamed(connection: sqlite3.Connection, job: Job) -> bool:

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from .salvage import move_aside, salvage
 from .schema import SCHEMA_STEPS, SCHEMA_VERSION
 from .witness import Testimony, Witness
 
@@ -41,25 +42,38 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._durable = True
         self._witness = Witness(path.with_suffix(".witness"))
+        # There as long as an error of SQLite's says that the file is damaged, and no check has been made.
+        self._suspicion = path.with_suffix(".check")
         self.incomplete_since: float | None = None
         """Of contents older than this (since the epoch) the ledger may know nothing though they were sent."""
         self.loss: str | None = None
         """What this opening found missing, as a sentence."""
+        self.damage: str | None = None
+        """What SQLite said of damage while the file was in use, as a sentence."""
         self.witness_problem: str | None = None
         """Why a loss would not be noticed, as a sentence."""
 
     def open(self, *, clock: Callable[[], float] = time.time) -> bool:
         """Opens, migrates, and checks after an unclean stop; returns whether the last stop was clean.
 
-        A database that is behind its witness is opened all the same: see `incomplete_since` and `loss` then.
+        A database that is behind its witness is opened all the same, and a damaged one is moved aside as a whole, with
+        what could be read of it in a new one: see `incomplete_since` and `loss` then.
 
-        Raises `NewerDatabase`, `DamagedDatabase` or `DatabaseUnusable`; leaves the file alone in each case.
+        Raises `NewerDatabase` or `DatabaseUnusable`; leaves the file alone in each case.
         """
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             raise DatabaseUnusable(
                 f"SQLite {'.'.join(map(str, MINIMUM_SQLITE))} or newer is needed, this Python has "
                 f"{sqlite3.sqlite_version}; use a newer Python or operating system"
             )
+        now = clock()
+        try:
+            return self._open(now)
+        except DamagedDatabase as damaged:
+            self._replace(damaged, now)
+            return False
+
+    def _open(self, now: float) -> bool:
         has_log = self.path.with_name(self.path.name + "-wal").exists()
         try:
             self.path.touch(mode=0o600, exist_ok=True)
@@ -67,21 +81,36 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise DatabaseUnusable(f"the database {self.path} can't be opened: {error}") from error
         try:
-            clean = self._prepare(connection, has_log, clock())
+            clean = self._prepare(connection, has_log, now)
         except sqlite3.DatabaseError as error:
             self._close_keeping_log(connection)
             if isinstance(error, sqlite3.OperationalError):
                 raise DatabaseUnusable(f"the database {self.path} can't be used: {error}") from error
-            raise DamagedDatabase(
-                f"the database {self.path} is damaged ({error}). Nothing was changed. Move it aside, together "
-                "with its -wal file, and start again: every file still there will be found, and held until you say "
-                "whether it is to be sent again (release) or has arrived (adopt)"
-            ) from error
+            raise DamagedDatabase(f"the database {self.path} is damaged ({error})") from error
         except DatabaseUnusable:
             self._close_keeping_log(connection)
             raise
+        self._suspicion.unlink(missing_ok=True)
         self._connection = connection
         return clean
+
+    def _replace(self, damaged: DamagedDatabase, now: float) -> None:
+        """The damaged file is kept under another name; a new one takes over what of it can be read."""
+        try:
+            aside = move_aside(self.path, time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime(now)))
+        except OSError as error:
+            raise DatabaseUnusable(f"{damaged}, and can't be moved aside: {error.strerror or error}") from error
+        self._open(now)
+        with self.reading() as connection:
+            try:
+                kept = salvage(aside, connection)
+            except sqlite3.DatabaseError:
+                kept = 0
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            _note(connection, "incomplete_since", repr(now))
+        self.incomplete_since = now
+        self.loss = f"{damaged}. It is kept as {aside}; {kept} of its jobs could be read"
 
     def _prepare(self, connection: sqlite3.Connection, has_log: bool, now: float) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -90,6 +119,9 @@ class Database:
                 f"the database {self.path} was written by a newer tusd-agent (schema {version}, this one knows "
                 f"up to {SCHEMA_VERSION}). Install that version again, or start with another agent.state_dir"
             )
+        if version == 0:
+            # Before anything else is in the file: so that deleted rows can give back their room, a little at a time.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -98,7 +130,7 @@ class Database:
                 f"BEGIN IMMEDIATE; {SCHEMA_STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             )
         clean = version == 0 or _noted(connection, "stopped") == "clean"
-        if not clean:
+        if not clean or self._suspicion.exists():
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
@@ -171,7 +203,11 @@ class Database:
         with self._lock:
             if self._connection is None:
                 raise DatabaseUnusable(f"the database {self.path} is not open")
-            yield self._connection
+            try:
+                yield self._connection
+            except sqlite3.DatabaseError as error:
+                self._suspect(error)
+                raise
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -196,6 +232,14 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+
+    def _suspect(self, error: sqlite3.DatabaseError) -> None:
+        """An error that means damage: the next start checks the file, however clean this stop will be."""
+        # sqlite_errorcode: since Python 3.11; extended codes have the primary one in their lowest byte.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self.damage = f"the database {self.path} is damaged ({error}): restart the agent, it saves what can be read"
+            with suppress(OSError):
+                self._suspicion.touch(mode=0o600)
 
     @property
     def size_bytes(self) -> int:

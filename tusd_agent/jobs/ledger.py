@@ -12,6 +12,7 @@ from .moves import (
     abandon_upload,
     insert,
     jobs_at,
+    jobs_of_file,
     move,
     newest_placed,
     rewrite_fingerprint,
@@ -170,21 +171,7 @@ class Ledger:
             )
             if index >= 0:
                 return Look(verdict, jobs[index])
-            if not found.fingerprint.inode:
-                return Look(verdict, None)
-            fingerprint = found.fingerprint
-            rows = connection.execute(
-                f"{SELECT_JOB} WHERE j.inode = ? AND j.size_bytes = ? AND j.mtime_ns = ? AND j.state <> ? "
-                "AND f.path = ? ORDER BY j.id DESC LIMIT 16",
-                (
-                    fingerprint.inode,
-                    fingerprint.size_bytes,
-                    fingerprint.mtime_ns,
-                    State.SUPERSEDED,
-                    found.place.folder,
-                ),
-            )
-            twins = tuple(job for job in map(job_of, rows) if job.place != found.place)
+            twins = tuple(job for job in jobs_of_file(connection, found) if job.place != found.place)
             return Look(verdict, None, twins)
 
     def newest(self, place: Place) -> Job | None:

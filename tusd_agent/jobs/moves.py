@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from .model import Entry, Fingerprint, Found, Job, Place
-from .rows import JOBS_OF_PATH, directory_id, folder_id, job_of
+from .rows import JOBS_OF_PATH, SELECT_JOB, directory_id, folder_id, job_of
 from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, target
 
 COLUMNS = frozenset(
@@ -70,6 +70,25 @@ def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: F
 def jobs_at(connection: sqlite3.Connection, place: Place) -> list[Job]:
     """The jobs of a path, newest first."""
     rows = connection.execute(JOBS_OF_PATH, (place.folder, place.directory, place.name))
+    return [job_of(row) for row in rows]
+
+
+def jobs_of_file(connection: sqlite3.Connection, found: Found) -> list[Job]:
+    """Jobs of the folder with this inode, size and mtime under whatever name, newest first; the latest few of them."""
+    fingerprint = found.fingerprint
+    if not fingerprint.inode:
+        return []
+    rows = connection.execute(
+        f"{SELECT_JOB} WHERE j.inode = ? AND j.size_bytes = ? AND j.mtime_ns = ? AND j.state <> ? "
+        "AND f.path = ? ORDER BY j.id DESC LIMIT 16",
+        (
+            fingerprint.inode,
+            fingerprint.size_bytes,
+            fingerprint.mtime_ns,
+            State.SUPERSEDED,
+            found.place.folder,
+        ),
+    )
     return [job_of(row) for row in rows]
 
 

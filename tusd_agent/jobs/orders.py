@@ -1,20 +1,55 @@
 """The operator's side of the queue: what a person may ask of a job, and what the settings ask of all."""
 
-from collections.abc import Callable, Collection
+import sqlite3
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from .database import Database
 from .model import Job
 from .moves import FRESH_UPLOAD, abandon_upload, move
 from .rows import SELECT_JOB, job_by_id, job_of
-from .states import FINISHED_WITH_SERVER_ERROR, Event, State
+from .selection import Selection, select
+from .states import FINISHED_WITH_SERVER_ERROR, Event, IllegalMove, State
 
 FOLDER_REMOVED = "its folder is no longer in the configuration"
 ENDPOINT_REMOVED = "its endpoint is no longer in the configuration"
 
 
+_AGAIN: Mapping[str, Any] = MappingProxyType({"attempts": 0, "restarts": 0, "finished_at": None, "reason": None})
+
+
+class Verb(StrEnum):
+    """What may be asked of jobs; each is the name of its event."""
+
+    RETRY = "retry"
+    HOLD = "hold"
+    RELEASE = "release"
+    CANCEL = "cancel"
+    RESEND = "resend"
+    ADOPT = "adopt"
+
+
+# Of a path that has newer content only that can still be sent; who names a job by its number means that very one.
+_FOR_THE_NEWEST = frozenset({Verb.RETRY, Verb.RELEASE, Verb.RESEND})
+
+
 class NoSuchJob(LookupError):
     """There is no job of this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What an order has changed (jobs as they are now), and which jobs it was refused for, as they are.
+
+    `next_cursor`: where to go on; `None`: that were all.
+    """
+
+    changed: list[Job]
+    refused: list[Job]
+    next_cursor: int | None
 
 
 class Orders:
@@ -35,42 +70,48 @@ class Orders:
 
     def cancel(self, job_id: int, now: float, reason: str = "cancelled by the operator") -> Job:
         """Do not send it (its unfinished upload is terminated); delivered already: leave the file where it is."""
-        return self._order(job_id, Event.CANCEL, now, finished_at=now, reason=reason)
+        return self._one(job_id, Verb.CANCEL, now, reason)
 
     def hold(self, job_id: int, now: float, reason: str = "held by the operator") -> Job:
         """Keep it back; what the server has is kept too."""
-        return self._order(job_id, Event.HOLD, now, reason=reason)
+        return self._one(job_id, Verb.HOLD, now, reason)
 
     def release(self, job_id: int, now: float) -> Job:
         """Let a held job go on."""
-        return self._order(job_id, Event.RELEASE, now, attempts=0, not_before=now, finished_at=None, reason=None)
+        return self._one(job_id, Verb.RELEASE, now)
 
     def retry(self, job_id: int, now: float) -> Job:
         """Try it now: a deferred one at once, a failed, held or cancelled one again."""
-        job = self._job(job_id)
-        if job.state in (State.PENDING, State.DELIVERED):
-            return self._order(job_id, Event.RETRY, now, not_before=now)
-        changes: dict[str, Any] = {
-            "attempts": 0,
-            "restarts": 0,
-            "not_before": now,
-            "finished_at": None,
-            "reason": None,
-        }
-        if job.reason == FINISHED_WITH_SERVER_ERROR or job.state is State.CANCELLED:
-            changes |= FRESH_UPLOAD
-        return self._order(job_id, Event.RETRY, now, **changes)
+        return self._one(job_id, Verb.RETRY, now)
 
     def adopt(self, job_id: int, now: float) -> Job:
         """Take a held job as done: its content was sent before, though the ledger does not know."""
-        return self._order(job_id, Event.ADOPT, now, finished_at=now, reason="adopted: taken as sent before")
+        return self._one(job_id, Verb.ADOPT, now)
 
     def resend(self, job_id: int, now: float) -> Job:
         """Send a done job's file once more, as a new upload."""
-        return self._order(
-            job_id, Event.RESEND, now, attempts=0, restarts=0, not_before=now, finished_at=None, delivered_at=None,
-            reason=None, **FRESH_UPLOAD,
-        )  # fmt: skip
+        return self._one(job_id, Verb.RESEND, now)
+
+    def apply(self, verb: Verb, selection: Selection, now: float, *, limit: int, cursor: int | None = None) -> Applied:
+        """The verb for each of at most `limit` selected jobs with ids below `cursor`, the newest first, in one commit.
+
+        A job whose state does not allow it is left as it is, and told of. Asking with the cursor that is returned,
+        until that is `None`, reaches all.
+        """
+        changes: list[tuple[Job, Job]] = []
+        refused: list[Job] = []
+        with self._database.transaction(durable=True) as connection:
+            newest_only = verb in _FOR_THE_NEWEST and not selection.ids
+            rows = select(connection, selection, cursor, limit, newest_only=newest_only)
+            jobs = [job_of(row) for row in rows]
+            for job in jobs:
+                try:
+                    changes.append((job, _order(connection, verb, job, now)))
+                except IllegalMove:
+                    refused.append(job)
+        self._tell(changes)
+        after = [after for _, after in changes]
+        return Applied(after, refused, jobs[-1].id if len(jobs) == limit else None)
 
     def hold_orphans(self, folders: Collection[str], endpoints: Collection[str], now: float) -> int:
         """Holds the jobs whose folder or endpoint the settings no longer name, and releases those that are back.
@@ -107,23 +148,44 @@ class Orders:
                             move(connection, job, Event.CANCEL, reason=words, finished_at=now)
         return held
 
-    def _job(self, job_id: int) -> Job:
-        with self._database.reading() as connection:
-            job = job_by_id(connection, job_id)
-        if job is None:
-            raise NoSuchJob(f"there is no job {job_id}")
-        return job
-
-    def _order(self, job_id: int, event: Event, now: float, **changes: object) -> Job:
+    def _one(self, job_id: int, verb: Verb, now: float, reason: str | None = None) -> Job:
         with self._database.transaction(durable=True) as connection:
             before = job_by_id(connection, job_id)
             if before is None:
                 raise NoSuchJob(f"there is no job {job_id}")
-            after = move(connection, before, event, **changes)
-            if event is Event.CANCEL and before.state is not State.DELIVERED:
-                abandon_upload(connection, before, now)
-        if before.state is State.UPLOADING:
-            self._on_revoked(job_id)
-        if after.state in (State.PENDING, State.DELIVERED):
-            self._on_ready()
+            after = _order(connection, verb, before, now, reason)
+        self._tell([(before, after)])
         return after
+
+    def _tell(self, changes: list[tuple[Job, Job]]) -> None:
+        for before, after in changes:
+            if before.state is State.UPLOADING:
+                self._on_revoked(after.id)
+        if any(after.state in (State.PENDING, State.DELIVERED) for _, after in changes):
+            self._on_ready()
+
+
+def _order(connection: sqlite3.Connection, verb: Verb, job: Job, now: float, reason: str | None = None) -> Job:
+    """Carries out the verb for one job; raises `IllegalMove` when its state does not allow it."""
+    changes: dict[str, Any]
+    match verb:
+        case Verb.CANCEL:
+            changes = {"finished_at": now, "reason": reason or "cancelled by the operator"}
+        case Verb.HOLD:
+            changes = {"reason": reason or "held by the operator"}
+        case Verb.RELEASE:
+            changes = {"attempts": 0, "not_before": now, "finished_at": None, "reason": None}
+        case Verb.ADOPT:
+            changes = {"finished_at": now, "reason": "adopted: taken as sent before"}
+        case Verb.RESEND:
+            changes = {**_AGAIN, "not_before": now, "delivered_at": None, **FRESH_UPLOAD}
+        case Verb.RETRY if job.state in (State.PENDING, State.DELIVERED):
+            changes = {"not_before": now}
+        case Verb.RETRY:
+            changes = {**_AGAIN, "not_before": now}
+            if job.reason == FINISHED_WITH_SERVER_ERROR or job.state is State.CANCELLED:
+                changes |= FRESH_UPLOAD
+    after = move(connection, job, Event(verb), **changes)
+    if verb is Verb.CANCEL and job.state is not State.DELIVERED:
+        abandon_upload(connection, job, now)
+    return after

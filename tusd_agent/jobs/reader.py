@@ -8,8 +8,9 @@ from pathlib import Path
 
 from .database import DatabaseUnusable, NewerDatabase
 from .model import Job, Place
-from .rows import JOBS_OF_PATH, SELECT_JOB, job_by_id, job_of
+from .rows import JOBS_OF_PATH, job_by_id, job_of
 from .schema import SCHEMA_VERSION
+from .selection import Selection, select
 from .states import State
 
 
@@ -78,22 +79,9 @@ class Reader:
             rows = connection.execute(JOBS_OF_PATH, (place.folder, place.directory, place.name)).fetchall()
         return [job_of(row) for row in rows]
 
-    def page(self, *, states: tuple[State, ...] = (), limit: int = 100, cursor: int | None = None) -> Page:
-        """At most `limit` jobs in these states (none named: all), newest first, from below `cursor`."""
-        conditions = ["j.id < ?"]
-        listed = ", ".join(f"'{state}'" for state in states)
-        if states and set(states) <= {State.FAILED, State.HELD, State.CANCELLED}:
-            # SQLite uses a partial index only where the query repeats the index's own condition.
-            conditions.append(
-                "j.id IN (SELECT id FROM jobs INDEXED BY jobs_aside "
-                f"WHERE state IN ('failed', 'held', 'cancelled') AND state IN ({listed}))"
-            )
-        elif states:
-            conditions.append(f"j.state IN ({listed})")
+    def page(self, selection: Selection, *, limit: int = 100, cursor: int | None = None) -> Page:
+        """At most `limit` of the selected jobs, newest first, from below `cursor`."""
         with self._connection() as connection:
-            rows = connection.execute(
-                f"{SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY j.id DESC LIMIT ?",
-                (cursor if cursor is not None else 2**62, limit + 1),
-            ).fetchall()
+            rows = select(connection, selection, cursor, limit + 1)
         jobs = tuple(job_of(row) for row in rows[:limit])
         return Page(jobs, jobs[-1].id if len(rows) > limit else None)

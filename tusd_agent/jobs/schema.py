@@ -108,6 +108,10 @@ SCHEMA_STEPS: tuple[str, ...] = (
     -- When a scan of the whole folder had first been completed: each file that it took has a row since then.
     ALTER TABLE folders ADD COLUMN recorded_at REAL;
     """,
+    """
+    -- When the path of a job that has ended was first found absent, and has been ever since.
+    ALTER TABLE jobs ADD COLUMN absent_since REAL;
+    """,
 )
 
 SCHEMA_VERSION = len(SCHEMA_STEPS)

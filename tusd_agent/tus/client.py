@@ -2,25 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
-import requests
-
-from . import checksum as checksums
-from . import core, creation, termination
+from . import arguments
 from .conveniences import File, Metadata, Progress, ProgressCallback, opened, with_defaults
-from .discovery import ServerInfo
-from .errors import TUSUploadError, creation_failed
-from .info import UploadInfo
+from .one_request import OneRequest
 from .order import CallOptions, UploadResult
 from .overriding import OverridingTransport
-from .patience import Cancel, Watch
-from .sending import Sender
 from .sources import BytesSource, FileSource, Source
-from .store import UploadStore
 from .streams import StreamSource
-from .transport import Credentials, Headers
+from .transport import Headers
 from .trust import trusted
+
+if TYPE_CHECKING:
+    import requests
+
+    from .store import UploadStore
 
 # How often `upload` begins anew when the server loses the upload in the middle.
 DEFAULT_MAX_RESTARTS = 3
@@ -28,7 +25,7 @@ DEFAULT_MAX_RESTARTS = 3
 DEFAULT_SMALL_FILE_BYTES = 64 * 1024
 
 
-class TUSClient(Sender):
+class TUSClient(OneRequest):
     """A client of one tus server. Thread-safe; the constructor does no I/O.
 
     `endpoint`: the creation URL. `chunk_size`: bytes per PATCH; None (or 0) sends all in one, as the specification asks
@@ -58,7 +55,7 @@ class TUSClient(Sender):
         retry_delay: float = 1.0,
         headers: Headers | None = None,
         *,
-        store: UploadStore | None = None,
+        store: "UploadStore | None" = None,
         small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
         checksum: str | None = None,
         method_override: bool = False,
@@ -71,15 +68,20 @@ class TUSClient(Sender):
         min_retry_delay: float = 0.5,
         connect_timeout: float | None = None,
     ) -> None:
-        if chunk_size is not None and chunk_size < 0:
-            raise ValueError(f"chunk_size is {chunk_size}; give a number of bytes, or None for one single request")
-        if min(max_retries, retry_delay, max_retry_delay, min_retry_delay, small_file_bytes) < 0:
-            raise ValueError("max_retries, the delays and small_file_bytes can't be negative")
-        for seconds in (timeout, connect_timeout):
-            if seconds is None or seconds > 0:
-                continue
-            raise ValueError(f"a timeout is {seconds}; give a positive number of seconds, or None to wait for ever")
-        checksums.check_name(checksum)
+        arguments.check_settings(
+            chunk_size=chunk_size,
+            timeout=timeout,
+            connect_timeout=connect_timeout,
+            max_retries=max_retries,
+            retry_delay=retry_delay,
+            max_retry_delay=max_retry_delay,
+            min_retry_delay=min_retry_delay,
+            small_file_bytes=small_file_bytes,
+            headers=headers,
+            proxies=proxies,
+            store=store,
+            checksum=checksum,
+        )
         transport = OverridingTransport(
             endpoint,
             headers,
@@ -112,11 +114,12 @@ class TUSClient(Sender):
         return self._transport.timeout_seconds
 
     @property
-    def session(self) -> requests.Session:
+    def session(self) -> "requests.Session":
         return self._transport.session
 
     @session.setter
-    def session(self, session: requests.Session) -> None:
+    def session(self, session: "requests.Session") -> None:
+        arguments.check_session(session)
         self._transport.session = session
 
     def upload(
@@ -148,6 +151,8 @@ class TUSClient(Sender):
 
         Raises `SourceUnavailable` ("File not found"), `SourceChanged`, `CreationFailed`, and what `send` raises.
         """
+        arguments.check_options({"size": size, "metadata": metadata, "progress_callback": progress_callback})
+        arguments.check_count("concurrency", concurrency)
         if concurrency < 1:
             raise ValueError(f"concurrency is {concurrency}; give the number of parallel streams, 1 or more")
         options.setdefault("max_restarts", DEFAULT_MAX_RESTARTS)
@@ -178,6 +183,8 @@ class TUSClient(Sender):
     ) -> UploadResult:
         """Uploads bytes in memory under the name `filename`; otherwise as `upload`. The `store` does not know them."""
         options.setdefault("max_restarts", DEFAULT_MAX_RESTARTS)
+        arguments.check_data(data)
+        arguments.check_options({"filename": filename, "metadata": metadata, "progress_callback": progress_callback})
         source = BytesSource(data)
         self._check_empty(source, filename)
         progress = Progress(progress_callback, source)
@@ -203,6 +210,8 @@ class TUSClient(Sender):
 
         Raises `UploadGone` when the server has it no longer, `UploadMismatch` when it is one of another length.
         """
+        arguments.check_upload_url(upload_url)
+        arguments.check_options({"progress_callback": progress_callback})
         with opened(file_path, None) as (source, _):
             progress = Progress(progress_callback, source)
             order, watch = self._order(options, source=source, upload_url=upload_url, on_progress=progress)
@@ -231,6 +240,8 @@ class TUSClient(Sender):
         Raises `UploadCancelled`, `DeadlineExceeded`, `UploadInterrupted`, `AuthRequired`, `UploadRefused`,
         `UploadGone`, `NotATusServer`, `FinishedWithServerError`, `ProtocolViolation` (see `errors`).
         """
+        arguments.check_source(source)
+        arguments.check_options({"metadata": metadata, "on_progress": on_progress})
         order, watch = self._order(
             options,
             source=source,
@@ -240,57 +251,6 @@ class TUSClient(Sender):
             small_file_bytes=small_file_bytes,
         )
         return self._run(order, watch)
-
-    def create(
-        self,
-        size: int,
-        metadata: Metadata | None = None,
-        *,
-        request_headers: Headers | None = None,
-        cancel: Cancel | None = None,
-        deadline: float | None = None,
-    ) -> str:
-        """The URL of a new, empty upload for `size` bytes, to be sent by `send(upload_url=…)`."""
-        watch = Watch(cancel, deadline)
-        try:
-            created = self._budget(watch).run(
-                lambda: creation.create(
-                    self._transport,
-                    size,
-                    metadata,
-                    watch=watch,
-                    extra=Credentials(request_headers, self.endpoint) if request_headers else None,
-                    max_size=self._discovery.remembered.max_size,
-                    allow_other_origin=self.allow_other_origin,
-                )
-            )
-        except TUSUploadError as error:
-            raise creation_failed(error) from error.__cause__
-        return created.url
-
-    def get_upload_info(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> UploadInfo:
-        """How far the upload is. One this client is sending is not asked about: a HEAD would cut it off on tusd.
-
-        Raises `UploadGone` when the server does not know it.
-        """
-        with self._lock:
-            active = self._active.get(url)
-        if active is not None:
-            return UploadInfo.of_active(active, url)
-        watch = Watch(cancel, deadline)
-        return UploadInfo.of(self._budget(watch).run(lambda: core.head(self._transport, url, watch=watch)))
-
-    def delete_upload(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> None:
-        """Removes the upload from the server, finished or not; fine when it is gone already.
-
-        Raises `UploadRefused` where the server does not support that.
-        """
-        watch = Watch(cancel, deadline)
-        self._budget(watch).run(lambda: termination.terminate(self._transport, url, watch=watch))
-
-    def server_info(self, *, cancel: Cancel | None = None, deadline: float | None = None) -> ServerInfo:
-        """What the server says it can do (OPTIONS), remembered for an hour; `known` is False if it does not say."""
-        return self._discovery.ask(Watch(cancel, deadline))
 
     def fresh_connections(self) -> None:
         """Drops idle connections, say after the network changed; requests under way go on."""

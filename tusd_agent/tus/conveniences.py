@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import BinaryIO
 
+from .arguments import check_file
 from .metadata import MetadataValue
 from .sources import FileSource, Source
 from .streams import Readable, SeekableSource, StreamSource, of_stream
@@ -45,6 +46,7 @@ class Progress:
 @contextmanager
 def opened(file: File, size: int | None) -> Iterator[tuple[FileSource | SeekableSource | StreamSource, str | None]]:
     """The source, and the name it goes by, None where it has none. A file-like object stays open."""
+    check_file(file)
     if isinstance(file, str | os.PathLike):
         with FileSource(file) as source:
             yield source, os.path.basename(os.fspath(file))

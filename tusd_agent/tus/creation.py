@@ -1,9 +1,10 @@
 """Creating an upload: POST to the endpoint, an URL comes back (tus 1.0, Creation, Creation With Upload)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import metadata as upload_metadata
+from .body import Body
 from .core import OFFSET_STREAM, Expiry, expiry_of, offset_of
 from .errors import NotATusServer, ProtocolViolation, TUSUploadError, UploadTooLarge, redact
 from .locations import resolve
@@ -11,14 +12,12 @@ from .metadata import MetadataValue
 from .patience import Watch
 from .retry import failure
 from .transport import Answer, Credentials, Transport
-from .wire import Body
 
 # A hook that decides about the upload may take longer than any other answer: tusd waits 15 s four times.
 POST_PATIENCE = 1.5
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(NamedTuple):
     """A new upload. `offset`: bytes of the creation's body that the server took, None when it did not say."""
 
     url: str
@@ -47,7 +46,8 @@ def create(
     endpoint = transport.endpoint
     if size is not None and max_size is not None and size > max_size:
         raise UploadTooLarge(
-            f"File size {size} bytes is more than the {max_size} bytes {redact(endpoint)} takes (Tus-Max-Size)",
+            f"File size {size} bytes is more than the {max_size} bytes {redact(endpoint)} takes (Tus-Max-Size); "
+            "send a smaller file, or have the server's limit raised",
             url=endpoint,
         )
     headers = {"Upload-Defer-Length": "1"} if size is None else {"Upload-Length": str(size)}
@@ -97,7 +97,7 @@ def post(
     location = answer.headers.get("Location", "").strip()
     if not location:
         raise NotATusServer(
-            f"Server did not return upload URL: POST {redact(endpoint)} was answered 201 without a Location header. "
+            f"Server did not return upload URL: {answer.where} was answered 201 without a Location header. "
             "Check that the endpoint is a tus server's and that no proxy removes the header.",
             status=answer.status,
             server_text=answer.text or None,
@@ -119,7 +119,7 @@ def _refusal(answer: Answer) -> TUSUploadError:
         what = "a web page" if is_page else "no tus answer"
         extent = "" if answer.from_tus else " and without Tus-Resumable"
         return NotATusServer(
-            f"Server did not return upload URL: POST {redact(answer.url)} was answered {answer.status} ({what}"
+            f"Server did not return upload URL: {answer.where} was answered {answer.status} ({what}"
             f"{extent}), not 201. Is this the full address of the tus endpoint? tusd's is "
             "http://host:8080/files/ unless told otherwise.",
             status=answer.status,

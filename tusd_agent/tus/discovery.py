@@ -6,10 +6,10 @@ Only a hint: many servers and proxies do not answer OPTIONS, so that no answer m
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
-from .errors import NotATusServer, UploadInterrupted
+from .errors import AuthRequired, InvalidURL, NotATusServer, UploadInterrupted
 from .patience import Watch
+from .records import Record
 from .retry import failure, is_transient
 from .transport import Transport
 
@@ -20,8 +20,7 @@ FAILED_TTL_SECONDS = 30.0
 OPTIONS_TIMEOUT_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class ServerInfo:
+class ServerInfo(Record):
     """What OPTIONS told; all empty, and `known` False, when the server did not tell. `max_size` in bytes."""
 
     known: bool = False
@@ -48,7 +47,7 @@ class Discovery:
         return self._info or ServerInfo()
 
     def ask(self, watch: Watch, needed: bool = False) -> ServerInfo:
-        """What the server can do; raises only what `watch` raises, and when `needed` the `UploadInterrupted`."""
+        """What the server can do; raises only what `watch` raises, and when `needed` what kept it from being heard."""
         with self._lock:
             ttl = FAILED_TTL_SECONDS if self._failed else TTL_SECONDS
             if self._info is not None and self._clock() - self._asked_at < ttl and not (needed and self._failed):
@@ -56,7 +55,7 @@ class Discovery:
         failed = False
         try:
             info = self._ask(watch)
-        except UploadInterrupted:
+        except (UploadInterrupted, AuthRequired, InvalidURL):  # the last two: a proxy's password, an impossible address
             if needed:
                 raise
             info, failed = ServerInfo(), True

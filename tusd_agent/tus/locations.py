@@ -16,7 +16,7 @@ def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
     """`url` without `user:password@`, and those two, decoded. Raises `InvalidURL`."""
     parts = _split(url)
     if parts.scheme.lower() not in _PORTS or not parts.hostname:
-        raise InvalidURL(f"{redact(url)!r} is no http:// or https:// URL; give the address of a tus server")
+        raise _no_address(url)
     user_part, _, host_part = parts.netloc.rpartition("@")
     credentials = None
     if user_part:
@@ -31,11 +31,26 @@ def origin(url: str) -> tuple[str, str, int]:
     parts = _split(url)
     scheme = parts.scheme.lower()
     if scheme not in _PORTS or not parts.hostname:
-        raise InvalidURL(f"{redact(url)!r} is no http:// or https:// URL")
+        raise _no_address(url)
     return scheme, parts.hostname.lower(), parts.port or _PORTS[scheme]
 
 
+def _no_address(url: str) -> InvalidURL:
+    shown, example = redact(url), "http://localhost:1080/files/"
+    if "://" not in url and not url.startswith("/"):
+        # A user's name before a password would be taken for the scheme.
+        meant = redact(f"http://{url}")
+        shown = meant.removeprefix("http://")
+        example = meant if shown[:1].isalnum() else example
+    return InvalidURL(
+        f"{shown!r} is no http:// or https:// URL; give the whole address of a tus server, such as {example}"
+    )
+
+
 def _split(url: str) -> SplitResult:
+    if not isinstance(url, str):
+        kind = "None" if url is None else f"of type {type(url).__name__}"
+        raise TypeError(f"the URL is {kind}; give text, such as http://localhost:1080/files/")
     try:
         parts = urlsplit(url)
         _ = parts.port  # raises ValueError when it is no port number
@@ -65,7 +80,9 @@ def resolve(location: str, request_url: str, endpoint: str, *, allow_other_origi
         known = any(may_have_credentials(url, trusted) for trusted in (endpoint, request_url))
     except ValueError as error:
         raise ProtocolViolation(
-            f"the server gave {redact(location)!r} as the new upload's Location, which is no usable URL", url=location
+            f"the server at {redact(endpoint)} gave {redact(location)!r} as the new upload's Location, which is no "
+            "usable URL. Mend the server's idea of its own address (tusd: -behind-proxy or -base-path).",
+            url=location,
         ) from error
     if not (known or allow_other_origin):
         raise ProtocolViolation(

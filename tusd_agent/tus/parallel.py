@@ -7,17 +7,20 @@ faster, and the server copies everything once more at the end.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from . import concatenation
-from .errors import TUSUploadError, UploadCancelled
+from .errors import TUSUploadError, UploadCancelled, UploadInterrupted
 from .order import Order, UploadResult
 from .patience import Cancel, Watch
 from .retry import RetryBudget
 from .sources import Source
 from .store import StoredPart
 from .transport import Credentials, Transport
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Parts smaller than this cost more requests than they save time.
 MIN_PART_BYTES = 256 * 1024
@@ -129,8 +132,7 @@ class ParallelUpload:
         part = self._parts[index]
         try:
             self._results[index] = self._send_part(
-                replace(
-                    self._order,
+                self._order._replace(
                     source=PartSource(self._source, part.start, part.length),
                     metadata=None,
                     upload_url=part.url or None,
@@ -140,6 +142,7 @@ class ParallelUpload:
                     on_created=None,
                     on_located=lambda url, left: self._located(index, url, left),
                     on_progress=lambda sent, acknowledged: self._progress(index, sent, acknowledged),
+                    on_retry=self._retry,
                 )
             )
         except BaseException as error:
@@ -156,6 +159,11 @@ class ParallelUpload:
             known = [left for left in self._expiries if left is not None]
             self._on_parts(tuple(self._parts), min(known, default=None))
 
+    def _retry(self, error: UploadInterrupted, fruitless: int, seconds: float) -> None:
+        with self._lock:
+            if self._order.on_retry is not None:
+                self._order.on_retry(error, fruitless, seconds)
+
     def _progress(self, index: int, sent: int, acknowledged: int) -> None:
         with self._lock:  # the caller's function is called by one thread at a time
             self._moved[index] = (sent, acknowledged)
@@ -164,5 +172,5 @@ class ParallelUpload:
             self._order.on_progress(sum(one for one, _ in self._moved), sum(one for _, one in self._moved))
 
 
-def _earliest(results: Sequence[UploadResult]) -> datetime | None:
+def _earliest(results: Sequence[UploadResult]) -> "datetime | None":
     return min((result.expires for result in results if result.expires is not None), default=None)

@@ -4,13 +4,12 @@
 Only attempts that brought nothing use the budget up: an upload that moves may take as many as it needs.
 """
 
-import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from .body import caller_speaks
 from .errors import (
     AuthRequired,
     DeadlineExceeded,
@@ -25,8 +24,12 @@ from .errors import (
     printable,
     redact,
 )
+from .order import OnRetry
 from .patience import Watch
 from .transport import Answer
+
+if TYPE_CHECKING:
+    import tenacity
 
 T = TypeVar("T")
 
@@ -42,12 +45,12 @@ _TRANSIENT_400 = re.compile(
 CHECKSUM_MISMATCH = 460
 _TRANSIENT = {408, 423, 425, 429, CHECKSUM_MISMATCH}
 _HINTS = {
-    405: "the server does not allow this method here",
-    412: "the server speaks another version of tus",
-    414: "the address is too long for the server",
-    415: "the server does not take application/offset+octet-stream",
+    405: "the server does not allow this method here; is this a tus server's address, and does a proxy filter methods?",
+    412: "this client speaks tus 1.0.0, the server another version of tus",
+    414: "the address is too long for the server; give a shorter one",
+    415: "the server does not take application/offset+octet-stream; does a proxy change Content-Type?",
     431: "the headers, metadata included, are too big for the server: send less metadata",
-    501: "the server does not implement this",
+    501: "the server does not implement this; is this a tus server's address?",
 }
 _PASSING_HINTS = {
     423: "the upload is locked by another request, that may pass",
@@ -73,11 +76,11 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
     pause = retry_after_seconds(answer.headers)
     if kind is UploadInterrupted and status in (429, 503) and pause is not None:
         kind = ServerBusy
-    said = f": {printable(answer.text)}" if answer.text else ""
+    said = f"{' It says' if hint.endswith('?') else ''}: {printable(answer.text)}" if answer.text else ""
     if status == 412 and "Tus-Version" in answer.headers:
         hint += f" ({printable(answer.headers['Tus-Version'])})"
     return kind(
-        f"{answer.method} {redact(answer.url)} was answered {status}; {hint}{said}",
+        f"{answer.where} was answered {status}; {hint}{said}",
         status=status,
         server_text=answer.text or None,
         url=answer.url,
@@ -87,16 +90,20 @@ def failure(answer: Answer, known_upload: bool = True) -> TUSUploadError:
 
 def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], str]:
     status, text = answer.status, answer.text
-    if status in (401, 403, 407):
-        return AuthRequired, "check the credentials; the upload is kept and goes on with new ones"
+    if status == 407:
+        setting = "the proxy setting" if answer.proxy is None else answer.proxy.setting
+        return AuthRequired, f"the proxy wants a user and a password; put them in {setting}"
+    if status in (401, 403):
+        kept = "; the upload is kept and goes on with new ones" if known_upload else ", then try again"
+        return AuthRequired, f"check the credentials{kept}"
     if status in (404, 410) and known_upload:
         return UploadGone, "the upload is no longer there, a new one is needed"
     if status == 409:
-        return OffsetConflict, "the server is at another offset, or the upload is locked"
+        return OffsetConflict, "the server is at another offset, or the upload is locked; does something else send it?"
     if status == 413 and not answer.from_tus:
         return BodyTooLarge, "File size or chunk size over the limit of a proxy before the server; send smaller chunks"
     if status == 413:
-        return UploadTooLarge, "File size is more than the server takes"
+        return UploadTooLarge, "File size is more than the server takes; send a smaller file, or have its limit raised"
     if is_transient(status, text):
         return UploadInterrupted, _PASSING_HINTS.get(status, "that may pass, the same request can be tried again")
     if 300 <= status < 400:
@@ -104,7 +111,8 @@ def _judge(answer: Answer, known_upload: bool) -> tuple[type[TUSUploadError], st
         return NotATusServer, f"it redirects to {target!r} in a way uploads can't follow; give that address instead"
     if status < 300:
         return NotATusServer, "that is not what a tus server answers here; check the endpoint"
-    return UploadRefused, _HINTS.get(status, "the server refused, and would again")
+    reason = "what it says is the reason" if text else "it does not say why, its log may"
+    return UploadRefused, _HINTS.get(status, f"the server refused, and would again; {reason}")
 
 
 def is_transient(status: int, text: str) -> bool:
@@ -134,6 +142,8 @@ def retry_after_seconds(headers: Mapping[str, str], now: Callable[[], float] = t
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
+        from email.utils import parsedate_to_datetime  # dear to load, and seldom needed
+
         try:
             # By the server's own clock where it gives one: ours may be off by more than the pause.
             base = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else now()
@@ -146,6 +156,12 @@ def retry_after_seconds(headers: Mapping[str, str], now: Callable[[], float] = t
 def smaller_chunk(sent_bytes: int) -> int | None:
     """The next chunk size to try after a body of `sent_bytes` was too large; None when it can't be made smaller."""
     return next((size for size in CHUNK_LADDER_BYTES if size < sent_bytes), None)
+
+
+def _uniform(low: float, high: float) -> float:
+    import random  # most uploads need no second attempt
+
+    return random.uniform(low, high)
 
 
 class RetryBudget:
@@ -162,7 +178,8 @@ class RetryBudget:
         max_delay_seconds: float,
         min_delay_seconds: float,
         watch: Watch,
-        jitter: Callable[[float, float], float] = random.uniform,
+        jitter: Callable[[float, float], float] | None = None,
+        on_retry: OnRetry | None = None,
     ) -> None:
         self.attempts = 0
         self._max_retries = max_retries
@@ -170,7 +187,8 @@ class RetryBudget:
         self._max_delay_seconds = max_delay_seconds
         self._min_delay_seconds = min_delay_seconds
         self._watch = watch
-        self._jitter = jitter
+        self._jitter = jitter or _uniform
+        self._on_retry = on_retry
         self._fruitless = 0
         self._failed_with: BaseException | None = None
 
@@ -185,22 +203,25 @@ class RetryBudget:
         except UploadInterrupted as error:
             if not self._may_retry(error):
                 raise
-            pause = self._pause_seconds(error)
+            try:
+                retrying, pause = self._retrying(), self._pause_seconds(error)
+            except (ImportError, OSError):
+                # Without a file descriptor left there is no loading: what went wrong first counts.
+                raise error from error.__cause__
         self._pause(pause)
-        return self._run_again(step)
+        result: T = retrying(self._attempt, step)
+        return result
 
-    def _run_again(self, step: Callable[[], T]) -> T:
+    def _retrying(self) -> "tenacity.Retrying":
         # What goes well at once, as most uploads do, needs none of this: importing it takes longer than a small upload.
         import tenacity
 
-        retrying = tenacity.Retrying(
+        return tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._may_retry),
             wait=lambda state: self._pause_seconds(state.outcome.exception() if state.outcome else None),
             sleep=self._pause,
             reraise=True,
         )
-        result: T = retrying(self._attempt, step)
-        return result
 
     def _attempt(self, step: Callable[[], T]) -> T:
         self.attempts += 1
@@ -208,6 +229,9 @@ class RetryBudget:
         return step()
 
     def _pause(self, seconds: float) -> None:
+        if self._on_retry is not None and isinstance(self._failed_with, UploadInterrupted):
+            with caller_speaks():
+                self._on_retry(self._failed_with, self._fruitless, seconds)
         try:
             self._watch.pause(seconds)
         except DeadlineExceeded as stop:

@@ -55,15 +55,19 @@ class FileSource:
         except FileNotFoundError as error:
             raise SourceUnavailable(f"File not found: {self.path!r}; check the path") from error
         except ValueError as error:  # a NUL in the name
-            raise SourceUnavailable(f"File not found: {self.path!r} is no name a file can have") from error
+            raise SourceUnavailable(
+                f"File not found: {self.path!r} is no name a file can have; check the path"
+            ) from error
         except OSError as error:
-            reason = f"{self.path!r} can't be opened ({error.strerror}); check its permissions"
-            raise SourceUnavailable(reason) from error
+            advice = "check its permissions" if isinstance(error, PermissionError) else "check the path"
+            raise SourceUnavailable(f"{_shown(self.path)} can't be opened ({error.strerror}); {advice}") from error
         found = os.fstat(self._descriptor)
         if not stat.S_ISREG(found.st_mode):
             os.close(self._descriptor)
             self._descriptor = -1
-            raise SourceUnavailable(f"{self.path!r} is no regular file; only regular files can be uploaded")
+            raise SourceUnavailable(
+                f"{self.path!r} is no regular file; give the path of one, or an open binary file-like object"
+            )
         self.size = found.st_size
         self._identity = _identity(found)
         self._seek_lock = threading.Lock()
@@ -111,6 +115,10 @@ class FileSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _shown(path: str | bytes) -> str:
+    return repr(path) if len(path) <= 1000 else f"{path[:40]!r}… ({len(path)} characters)"
 
 
 def _identity(found: os.stat_result) -> tuple[int, int, int, int]:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from .errors import UploadInterrupted
+from .errors import TUSUploadError, UploadInterrupted
 from .metadata import MetadataValue, encode
 
 _VERSION = 1
@@ -94,30 +94,34 @@ class FileStore:
     def get(self, key: str) -> StoredUpload | None:
         """None also for a file that can't be understood: the upload then begins anew."""
         try:
-            found = json.loads(self._path(key).read_bytes())
+            with self._usable():
+                try:
+                    found = json.loads(self._path(key).read_bytes())
+                except FileNotFoundError:
+                    return None
             if found.pop("version") != _VERSION:
                 return None
             parts = tuple(StoredPart(**part) for part in found.pop("parts"))
             return StoredUpload(parts=parts, **found)
-        except FileNotFoundError:
-            return None
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def put(self, key: str, entry: StoredUpload) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".new-", dir=self.folder)  # made 0600
-        try:
-            with open(descriptor, "w", encoding="ascii") as file:
-                json.dump({"version": _VERSION, **asdict(entry)}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, self._path(key))
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
-        self._sync_folder()
+        """Raises `TUSUploadError` when the folder can't be used, as the others do."""
+        with self._usable():
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(prefix=".new-", dir=self.folder)  # made 0600
+            try:
+                with open(descriptor, "w", encoding="ascii") as file:
+                    json.dump({"version": _VERSION, **asdict(entry)}, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(name, self._path(key))
+            except BaseException:
+                with suppress(FileNotFoundError):
+                    os.unlink(name)
+                raise
+            self._sync_folder()
 
     def delete(self, key: str) -> None:
         with suppress(FileNotFoundError):
@@ -125,16 +129,17 @@ class FileStore:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Raises `UploadInterrupted` while somebody else holds it."""
+        """Raises `UploadInterrupted` while somebody else holds it, `TUSUploadError` when the folder can't be used."""
         try:
             import fcntl
         except ImportError:  # Windows: entries are whole all the same, only two senders are not told of each other
             yield
             return
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self.folder / f"{key}.lock"
         while True:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            with self._usable():
+                self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # The one who held it before removes the file: then this lock is on a name that is gone.
@@ -174,6 +179,16 @@ class FileStore:
                     path.unlink()
         return removed
 
+    @contextmanager
+    def _usable(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise TUSUploadError(
+                f"{str(self.folder)!r}, where the URLs of unfinished uploads are kept, can't be used "
+                f"({error.strerror}). Give the store a folder that can be written to, or upload without a store."
+            ) from error
+
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"
 
@@ -198,38 +213,3 @@ def key_of(identity: tuple[object, ...], endpoint: str, metadata: Mapping[str, M
     """The key of a source (`FileSource.identity`) on its way to `endpoint`: 64 hexadecimal digits."""
     text = json.dumps([*identity, endpoint, encode(metadata)])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class Remembered:
-    """What a store, perhaps none, has of one upload."""
-
-    def __init__(self, store: UploadStore | None, key: str, clock: Callable[[], float] = time.time) -> None:
-        self._store = store
-        self._key = key
-        self._clock = clock
-        self._created_at = clock()
-
-    def held(self) -> AbstractContextManager[object]:
-        """While the upload is sent."""
-        return self._store.hold(self._key) if isinstance(self._store, HoldingStore) else nullcontext()
-
-    def recall(self) -> StoredUpload | None:
-        """The entry, unless there is none or its upload expired."""
-        entry = self._store.get(self._key) if self._store is not None else None
-        if entry is None:
-            return None
-        if entry.expires_at is not None and entry.expires_at <= self._clock():
-            self.forget()
-            return None
-        self._created_at = entry.created_at
-        return entry
-
-    def keep(self, url: str, left_seconds: float | None, parts: tuple[StoredPart, ...] = ()) -> None:
-        """`left_seconds`: until the server drops it, by its own clock."""
-        if self._store is not None:
-            expires_at = None if left_seconds is None else self._clock() + left_seconds
-            self._store.put(self._key, StoredUpload(url, self._created_at, expires_at, parts))
-
-    def forget(self) -> None:
-        if self._store is not None:
-            self._store.delete(self._key)

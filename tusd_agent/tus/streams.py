@@ -127,7 +127,9 @@ def of_stream(stream: BinaryIO | Readable, size: int | None = None) -> SeekableS
     if seekable is not None and seekable():
         source = SeekableSource(stream)  # type: ignore[arg-type]  # whoever says it is seekable has tell and seek
         if size is not None and size != source.size:
-            raise SourceChanged(f"File size of {name_of(stream)!r} is {source.size} bytes, but was given as {size}")
+            raise SourceChanged(
+                f"File size of {name_of(stream)!r} is {source.size} bytes, but was given as {size}; leave `size` out"
+            )
         return source
     return StreamSource(stream, size)
 
@@ -143,5 +145,7 @@ def _read(stream: Readable, size: int) -> bytes:
     if data is None:
         raise SourceUnavailable(f"{name_of(stream)!r} is non-blocking and has nothing to read; make it blocking")
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise SourceUnavailable(f"{name_of(stream)!r} gives {type(data).__name__} instead of bytes")
+        raise SourceUnavailable(
+            f"{name_of(stream)!r} gives {type(data).__name__} instead of bytes; open it in binary mode"
+        )
     return bytes(data)

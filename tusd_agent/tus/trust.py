@@ -1,7 +1,6 @@
 """Whom to believe beneath TLS: the bundle that comes with requests, the system's own, or a file."""
 
 import os
-import ssl
 from collections.abc import Mapping
 
 SYSTEM = "system"
@@ -18,6 +17,8 @@ def trusted(verify: bool | str, environ: Mapping[str, str] = os.environ) -> bool
         return next((environ[name] for name in _VARIABLES if environ.get(name)), True)
     if verify != SYSTEM:
         return verify
+    import ssl  # who sends over plain HTTP does not need it
+
     paths = ssl.get_default_verify_paths()
     found = paths.cafile or paths.capath
     if found is None:

@@ -6,10 +6,11 @@ the creation (`small_file_bytes`).
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from . import checksum, core
 from .beginning import Beginning
+from .body import CallerFailed, caller_speaks
 from .chunks import Chunks
 from .core import Expiry, UploadState
 from .discovery import Discovery
@@ -36,7 +37,9 @@ from .retry import (
     smaller_chunk,
 )
 from .transport import Answer, Credentials, Transport
-from .wire import CallerFailed, caller_speaks
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # A server whose HEAD and PATCH disagree again and again would keep the loop turning without a penalty.
 MAX_FREE_CONFLICTS = 3
@@ -306,7 +309,8 @@ class Upload:
         if self.offset <= start and length:
             self._must_ask = True
             raise UploadInterrupted(
-                f"PATCH {redact(url)} was answered {answer.status}, but the server kept none of {length} bytes",
+                f"PATCH {redact(url)} was answered {answer.status}, but the server kept none of {length} bytes; "
+                "its storage may be full, or a proxy dropped them. It can be tried again.",
                 status=answer.status,
             )
 
@@ -329,7 +333,8 @@ class Upload:
         elif answer.status == CHECKSUM_MISMATCH and self._mismatches >= checksum.MAX_RESENDS:
             raise ProtocolViolation(
                 f"PATCH {redact(url)}: the checksum of the bytes from {start} did not match {self._mismatches + 1} "
-                "times in a row. Something on the way changes bytes, or the disk does not read the same twice.",
+                "times in a row. Something on the way changes bytes, or the disk does not read the same twice: "
+                "check both, then upload anew.",
                 status=answer.status,
                 server_text=answer.text or None,
             )
