@@ -188,6 +188,8 @@ class Service:
             log.warning(
                 "the last run did not end cleanly; the database is intact, %s put back", _plural(recovered, "job")
             )
+        if self._database.witness_problem is not None:
+            log.warning("%s", self._database.witness_problem)
         folders = {str(watch.path) for watch in self._settings.watch}
         held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
         if held:

@@ -12,6 +12,8 @@ import pytest
 from tests.intake.living import Living, living
 from tests.support.files import wait_for
 from tusd_agent.intake.asides import RECOVERED_PREFIX
+from tusd_agent.intake.count import count_taken
+from tusd_agent.intake.folder import WatchedFolder
 from tusd_agent.jobs.model import ASIDE_PREFIX
 from tusd_agent.jobs.orders import Orders
 from tusd_agent.jobs.states import EXISTING_IGNORED, LEDGER_LOST, State
@@ -139,6 +141,18 @@ def test_to_send_what_lay_there_after_all(ignoring: Living) -> None:
     it.send_all()
     it.rescan()
     assert it.names() == []
+
+
+def test_what_lay_there_without_its_marker_is_sent_when_that_comes(it: Living) -> None:
+    for name in ("complete", "complete.done", "incomplete"):
+        (it.path / name).write_bytes(b"")
+    let_time_pass(it.base)
+    it.build(existing="ignore", contract="marker")
+    assert count_taken(WatchedFolder(str(it.path), "default", contract="marker"), 2e9) == 1
+    it.start_and_scan()
+    it.wait_for_names(b"complete", state=State.CANCELLED)
+    (it.path / "incomplete.done").write_bytes(b"")
+    it.wait_for_names(b"incomplete")
 
 
 def test_explain_says_so(ignoring: Living) -> None:

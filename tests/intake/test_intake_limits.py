@@ -48,8 +48,8 @@ def test_sizes(it: Living, by: str) -> None:
     it.wait_for_names(b"least", b"most")
     it.wait_until_settled_without_marker()
     assert it.names() == [b"least", b"most"]
-    assert said(it, "small") == (False, "smaller than min_size: 9 of 10 bytes")
-    assert said(it, "large") == (False, "larger than max_size: 21 of 20 bytes")
+    assert said(it, "small") == (False, "smaller than min_size: 9 bytes, not 10 or more")
+    assert said(it, "large") == (False, "larger than max_size: 21 bytes, not 20 or fewer")
     # One that grows into the limits is taken then.
     make(it, ("small", 11))
     it.wait_for_names(b"least", b"most", b"small")

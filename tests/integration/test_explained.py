@@ -118,12 +118,10 @@ def test_explain_by_the_command(embedded_server: Server, agent_factory: Callable
         result = command(agent, "explain", path, cwd=cwd)
         assert result.stdout.decode().startswith(words), (path, result)
         assert result.returncode == 0
+    waits = "waits for  the file to be there"
     for asked, answer in (
-        (
-            outgoing / "x.log",
-            "x.log: not taken\n  rule       exclude pattern '*.log'\n  waits for  the file to be there\n",
-        ),
-        (outgoing / "x", "x: taken\n  rule       no rule speaks against it\n  waits for  the file to be there\n"),
+        (outgoing / "x.log", "x.log: not taken\n  rule       exclude pattern '*.log'\n  job        none\n"),
+        (outgoing / "x", f"x: will be taken\n  rule       no rule speaks against it\n  {waits}\n"),
         (outgoing, "not taken\n  rule       the watched folder itself: it is not sent, the files in it are\n"),
         (outgoing / "sub", "not taken\n  rule       a directory: it is not sent itself, the files in it are\n"),
     ):

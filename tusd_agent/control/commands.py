@@ -180,7 +180,14 @@ def _explain(commands: Commands, request: Request) -> Explanation:
     if explanation is None:
         # Also for what is there, and whoever asks may not see: the socket is no way to look elsewhere.
         message = f"{escaped(os.fsdecode(path))} lies in no watched folder"
-        raise Refused(404, Error(code="not_watched", message=message, hint="GET /v1/status lists the watched folders"))
+        raise Refused(
+            404,
+            Error(
+                code="not_watched",
+                message=message,
+                hint="GET /v1/status, or tusd-agent status, lists the watched folders",
+            ),
+        )
     return explanation
 
 
