@@ -35,6 +35,8 @@ from .control.replies import (
 )
 from .control.server import ControlServer, SocketUnusable
 from .delivery.bandwidth import Bandwidth, Throttle
+from .delivery.command import Command
+from .delivery.emptying import EmptyFolders
 from .delivery.flight import FlightFigures
 from .delivery.pool import EndpointState, Pool
 from .delivery.rules import EndpointRules, FolderRules
@@ -106,13 +108,14 @@ class Service:
             keep=_keep(settings.agent, self._database),
         )
         self.bandwidth = _bandwidth(settings, clock)
+        self._empty_folders = EmptyFolders()
         self._pool = Pool(
             claims,
             [
                 _endpoint_rules(name, endpoint, settings.config_dir, environ, self.bandwidth.throttle(name))
                 for name, endpoint in settings.endpoint.items()
             ],
-            [_folder_rules(watch) for watch in settings.watch],
+            [_folder_rules(watch, settings.file, self._empty_folders) for watch in settings.watch],
             self._intake.note,
             self._intake.is_present,
             workers=settings.agent.workers,
@@ -141,6 +144,8 @@ class Service:
         if threading.current_thread() is threading.main_thread():
             # Whoever opens a file while we hold a read lease on it would otherwise kill us (fcntl(2), F_SETLEASE).
             signal.signal(signal.SIGIO, signal.SIG_IGN)
+            # Where it was ignored, as some that start us leave it, nobody would learn how a command ended (wait(2)).
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             self._start_store()
             self._control.start()
@@ -152,6 +157,8 @@ class Service:
             raise StartError(str(error), error.exit_code) from error
         threading.excepthook = self._thread_died
         self._pool.start()
+        if any(watch.remove_empty_folders for watch in self._settings.watch):
+            self._empty_folders.start()
         self._state = "ok"
         self._notifier.ready()
         log.info("tusd-agent %s runs: %s", __version__, self._status_line())
@@ -205,6 +212,7 @@ class Service:
         self._intake.stop()
         if not self._pool.stop(STOP_SECONDS):
             log.warning("a worker did not stop in time; its job goes on at the next start")
+        self._empty_folders.stop()
         self._control.stop()
         self._database.close()
         self._lock.release()
@@ -276,7 +284,7 @@ class Service:
         put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
         if put_off:
             reasons.append(
-                f"{_plural(put_off, 'file')} arrived, but could not be deleted or moved yet: "
+                f"{_plural(put_off, 'file')} arrived, but what is to be done with them could not be done yet: "
                 "tusd-agent jobs --state delivered says why"
             )
         held = sum(count.jobs for count in counts if count.state is State.HELD)
@@ -342,11 +350,18 @@ def watched_folder(watch: WatchSettings) -> WatchedFolder:
     )
 
 
-def _folder_rules(watch: WatchSettings) -> FolderRules:
+def _folder_rules(watch: WatchSettings, config_file: Path | None, empty_folders: EmptyFolders) -> FolderRules:
+    command = None
+    if watch.after_upload == "command":
+        file = None if config_file is None else str(config_file)
+        command = Command(watch.command, watch.command_timeout_seconds, file)
     return FolderRules(
         path=str(watch.path),
         after_upload=watch.after_upload,
         move_to=str(watch.move_to) if watch.move_to is not None else None,
+        command=command,
+        marker_suffix=watch.marker_suffix if watch.contract == "marker" else None,
+        empty_folders=empty_folders if watch.remove_empty_folders else None,
         priority=watch.priority,
         settle_seconds=watch.settle_seconds,
         metadata=watch.metadata,

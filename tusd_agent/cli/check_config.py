@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,11 +142,20 @@ def _watch_lines(watch: WatchSettings) -> Iterator[str]:
         yield _line("limits", ", ".join(limits))
     if watch.guard_file:
         yield _line("guard file", watch.guard_file)
-    moves = watch.after_upload == "move"
-    yield _line("after upload", f"move to {watch.move_to}" if moves else watch.after_upload)
+    yield _line("after upload", _after_upload(watch))
+    if watch.remove_empty_folders:
+        yield _line("empty folders", "are removed")
     yield _line("priority", str(watch.priority))
     if watch.metadata:
         yield _line("metadata", ", ".join(f"{key}={value}" for key, value in watch.metadata.items()))
+
+
+def _after_upload(watch: WatchSettings) -> str:
+    if watch.after_upload == "move":
+        return f"move to {watch.move_to}"
+    if watch.after_upload == "command":
+        return f"run {shlex.join(watch.command)}, for at most {watch.command_timeout_seconds:g} s"
+    return watch.after_upload
 
 
 def _rate(rate: int) -> str:

@@ -8,7 +8,7 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from .. import places
-from .checks import Finding, check_agent, check_endpoint, check_limit, check_watches, find_warnings
+from .checks import Finding, check_agent, check_command, check_endpoint, check_limit, check_watches, find_warnings
 from .explaining import SECTIONS, explain, explain_invalid, explain_unknown, explain_unknown_variable
 from .models import AgentSettings, EndpointSettings, LimitSettings, Settings, WatchSettings
 from .problems import ConfigError, Problem, printable
@@ -90,6 +90,8 @@ class _Checking:
                 self._add(*check_limit(index, limit, list(endpoints)))
         valid_watches = {index: watch for index, watch in enumerate(watches) if watch is not None}
         self._add(*check_watches(valid_watches, agent, list(endpoints)))
+        for index, watch in valid_watches.items():
+            self._add(*check_command(index, watch, self._file, self._uid))
         if self.problems or agent is None:
             return None
         return Settings(

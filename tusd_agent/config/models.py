@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from .credentials import bearer_from_environment, bearer_from_file
 from .values import (
     AbsolutePath,
+    Argv,
     EndpointName,
     FileName,
     Headers,
@@ -148,8 +149,18 @@ class WatchSettings(_Section):
     max_age_seconds: Annotated[Seconds, Field(ge=0, le=_YEARS, description=_AGE)] = 0.0
     guard_file: Annotated[FileName, Field(description="a name or a path below the folder")] = None
     mount_check: Annotated[bool, Field(description=_SWITCH)] = True
-    after_upload: Annotated[Literal["keep", "delete", "move"], Field(description="keep, delete or move")] = "keep"
+    after_upload: Annotated[
+        Literal["keep", "delete", "move", "command"], Field(description="keep, delete, move or command")
+    ] = "keep"
     move_to: Annotated[OptionalPath, Field(description=f"{_PATH}; outside every watched folder")] = None
+    command: Annotated[
+        Argv,
+        Field(description='a list: the absolute path of a program, and arguments: ["/usr/local/bin/after", "--flag"]'),
+    ] = ()
+    command_timeout_seconds: Annotated[
+        Seconds, Field(gt=0, le=31 * 86400, description="seconds, more than 0, at most 2678400 (31 days)")
+    ] = 300.0
+    remove_empty_folders: Annotated[bool, Field(description=_SWITCH)] = False
     priority: Annotated[Whole, Field(ge=-100, le=100, description="a whole number from -100 to 100")] = 0
     metadata: Annotated[Metadata, Field(description="a table of texts, numbers or true and false; keys are ASCII")] = (
         Field(default_factory=dict)

@@ -234,6 +234,18 @@ def _suffix(value: str) -> str:
     return value
 
 
+def _argument(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("holds a zero byte")
+    return value
+
+
+def _argv(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value and not os.path.isabs(value[0]):
+        raise ValueError("does not begin with an absolute path")
+    return value
+
+
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 SizeBytes = Annotated[int, PlainValidator(parse_size_bytes)]
@@ -248,6 +260,7 @@ Url = Annotated[str, AfterValidator(_url)]
 Headers = dict[Annotated[str, AfterValidator(_header_name)], Annotated[SecretStr, AfterValidator(_header_value)]]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_key)], Annotated[str, PlainValidator(_metadata_value)]]
 Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
+Argv = Annotated[tuple[Annotated[str, AfterValidator(_argument)], ...], AfterValidator(_argv)]
 EndpointName = Annotated[str, AfterValidator(_endpoint_name)]
 FileName = Annotated[str | None, PlainValidator(_file_name)]
 Suffix = Annotated[str, AfterValidator(_suffix)]

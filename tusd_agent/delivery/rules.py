@@ -7,8 +7,10 @@ from urllib.parse import urlsplit
 
 from ..tus import TUSClient
 from .bandwidth import Throttle
+from .command import Command
+from .emptying import EmptyFolders
 
-AfterUpload = Literal["keep", "delete", "move"]
+AfterUpload = Literal["keep", "delete", "move", "command"]
 DeleteProof = Literal["head", "answer"]
 MetadataValue = str | bytes | int | float | bool
 
@@ -17,12 +19,16 @@ MetadataValue = str | bytes | int | float | bool
 class FolderRules:
     """What becomes of the files of one watched folder.
 
-    A file that changed while it was sent is tried again once it had `settle_seconds` of rest.
+    A file that changed while it was sent is tried again once it had `settle_seconds` of rest. Where it is deleted or
+    moved, its marker file (its name and `marker_suffix`) goes too, and `empty_folders` is told; `None`: there is none.
     """
 
     path: str
     after_upload: AfterUpload = "keep"
     move_to: str | None = None
+    command: Command | None = None
+    marker_suffix: str | None = None
+    empty_folders: EmptyFolders | None = None
     priority: int = 0
     settle_seconds: float = 2.0
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from ..jobs.model import Job, shown
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
 from ..tus.errors import TUSUploadError, UploadCancelled
+from .command import CommandFailed, CommandRefused
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
 from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
@@ -161,7 +162,7 @@ class Worker:
         except UploadCancelled:
             self._claims.interrupt(job)
             return
-        except (NotProven, NotAtRest, TUSUploadError, OSError) as error:
+        except (NotProven, NotAtRest, CommandRefused, CommandFailed, TUSUploadError, OSError) as error:
             wait = backoff_seconds(job.attempts, self._rng, LONGEST_DISPOSAL_BACKOFF_SECONDS)
             said = local_words(error, "write to its folder") if isinstance(error, OSError) else str(error)
             words = f"it has arrived, but can't be disposed of: {said}"
@@ -177,6 +178,8 @@ class Worker:
         log.info("job %d (%s): %s", job.id, shown(job.place.path), disposed.words)
         if disposed.newer_content:
             self._note(job.place.path)
+        if disposed.gone and rules.empty_folders is not None:
+            rules.empty_folders.note(job.place.folder, job.place.directory, rules.settle_seconds)
 
     def _disposed(self, flight: Flight, rules: FolderRules) -> Disposed:
         try:
