@@ -284,7 +284,7 @@ class Service:
         put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
         if put_off:
             reasons.append(
-                f"{_plural(put_off, 'file')} arrived, but what is to be done with them could not be done yet: "
+                f"{_plural(put_off, 'file')} arrived, but what is to follow (after_upload) could not be done yet: "
                 "tusd-agent jobs --state delivered says why"
             )
         held = sum(count.jobs for count in counts if count.state is State.HELD)
