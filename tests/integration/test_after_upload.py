@@ -82,9 +82,8 @@ def test_it_is_run_once_for_each_file(
     expected = {f"{number}.dat": write(outgoing / f"{number}.dat", SIZE, seed=number) for number in range(5)}
     agent.start()
     agent.wait_until(done(5), 60)
-    assert (
-        sorted(after.lines("sums")) == sorted(after.lines("told")) == sorted(f"{sum}  -" for sum in expected.values())
-    )
+    sums = sorted(f"{digest}  -" for digest in expected.values())
+    assert sorted(after.lines("sums")) == sorted(after.lines("told")) == sums
     assert len(set(after.lines("urls"))) == 5
     assert_arrived_once(any_server, expected)
     assert sorted(path.name for path in outgoing.iterdir()) == sorted(expected)
