@@ -50,6 +50,8 @@ class TokenBucket:
 
     def take(self, wanted_bytes: int, stop: Stoppable) -> int:
         """Waits for at most `wanted_bytes` (1 or more) and returns how many it got; 0 when `stop` was set meanwhile."""
+        if not self._known_rate and not self._rate():  # what is not limited should not have to take turns
+            return wanted_bytes
         changes, target, size = -1, 0.0, 0
         while True:
             with self._lock:
