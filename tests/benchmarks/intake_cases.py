@@ -1,7 +1,10 @@
 """What `tests.benchmarks.intake` measures: each case starts agents of its own, and says what it found."""
 
+import os
 import random
+import socket
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,8 +30,9 @@ SCAN_RSS_LIMIT_MIB = 60
 _SETTLE_SECONDS = 0.25
 _LONGEST_PAUSE_SECONDS = 0.5
 _PATIENCE_SECONDS = 1200.0
-_LOOK_SECONDS = 0.2
+_LOOK_SECONDS = 0.5
 _MIB = 1 << 20
+_END = b"end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +70,14 @@ class Finding:
 
 
 @contextmanager
-def _running(base: Path, folder: Path, url: str | None = None, **settings: object) -> Iterator[Agent]:
+def _running(
+    base: Path, folder: Path, url: str | None = None, *, notify_socket: str = "", **settings: object
+) -> Iterator[Agent]:
     """An agent that watches the folder and is through with its first scan. Without a URL its server is down."""
     port = ReservedPort()
     down = f"http://{HOST}:{port.number}/files/"
-    agent = Agent(
-        base, url or down, [{"path": folder, **settings}], environment={"PYTHONPATH": str(ROOT)}, log_level="warning"
-    )
+    environment = {"PYTHONPATH": str(ROOT), "NOTIFY_SOCKET": notify_socket}
+    agent = Agent(base, url or down, [{"path": folder, **settings}], environment=environment, log_level="warning")
     try:
         agent.start()
         _wait(agent, lambda status: _folder(status)["last_scan_at"] is not None, "the first scan")
@@ -81,6 +86,27 @@ def _running(base: Path, folder: Path, url: str | None = None, **settings: objec
     finally:
         agent.close()
         port.release()
+
+
+@contextmanager
+def _systemd() -> Iterator[str]:
+    """A socket as systemd has it for its services, and somebody who reads it: under systemd an agent does more."""
+    name = f"@tusd-agent-benchmark-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(name.replace("@", "\0"))
+
+        def read() -> None:
+            while listener.recv(4096) != _END:
+                pass
+
+        thread = threading.Thread(target=read)
+        thread.start()
+        try:
+            yield name
+        finally:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ending:
+                ending.sendto(_END, name.replace("@", "\0"))
+            thread.join()
 
 
 def _wait(agent: Agent, holds: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
@@ -169,12 +195,12 @@ def _queued(status: dict[str, Any]) -> int:
 
 
 def idle(extent: Extent) -> Finding:
-    """Nothing happens; one canary flies."""
-    finding = Finding(f"nothing happens for {extent.idle_seconds:g} s, between rescans")
+    """Nothing happens but what the agent does by itself: it looks after its folders, sends a canary, tells systemd."""
+    finding = Finding(f"nothing happens for {extent.idle_seconds:g} s, between rescans; as under systemd")
     for count, rss_limit in ((0, RSS_LIMIT_MIB), (extent.directories, RSS_LIMIT_MANY_MIB)):
         base = extent.work / f"idle-{count}"
         trees.directories(base / "out", count)
-        with _running(base, base / "out") as agent:
+        with _systemd() as notify_socket, _running(base, base / "out", notify_socket=notify_socket) as agent:
             watches = _wait(agent, lambda status: status["watcher"]["canary_at"] is not None, "a canary")["watcher"]
             before, began_at = _cpu_seconds(agent), time.monotonic()
             time.sleep(extent.idle_seconds)
