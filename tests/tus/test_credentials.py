@@ -204,6 +204,17 @@ def test_userinfo_becomes_basic_and_does_not_show(server: FaultServer) -> None:
     assert "p@ss" not in str(caught.value)
 
 
+def test_userinfo_of_an_uploads_address_counts_there(server: FaultServer, client: TUSClient) -> None:
+    url = client.create(SOURCE.size).replace("//", "//me:p%40ss@")
+    server.requests.clear()
+    with quick("http://127.0.0.1:1/files/") as other:
+        other.send(SOURCE, upload_url=url)
+        other.get_upload_info(url)
+        other.delete_upload(url)
+    assert server.methods() == "HEAD PATCH HEAD DELETE"
+    assert {request.headers["authorization"] for request in server.requests} == {"Basic bWU6cEBzcw=="}
+
+
 def test_netrc_is_read_once(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password pass\n")

@@ -12,7 +12,7 @@ from .overriding import OverridingTransport
 from .sources import BytesSource, FileSource, Source
 from .streams import StreamSource
 from .transport import Headers
-from .trust import trusted
+from .trust import Path, shown, trusted
 
 if TYPE_CHECKING:
     import requests
@@ -61,8 +61,8 @@ class TUSClient(OneRequest):
         method_override: bool = False,
         allow_empty: bool = True,
         allow_other_origin: bool = False,
-        verify: bool | str = True,
-        cert: str | tuple[str, str] | None = None,
+        verify: bool | Path = True,
+        cert: Path | tuple[Path, Path] | None = None,
         proxies: Mapping[str, str] | None = None,
         max_retry_delay: float = 60.0,
         min_retry_delay: float = 0.5,
@@ -89,7 +89,7 @@ class TUSClient(OneRequest):
             timeout_seconds=timeout,
             connect_timeout_seconds=connect_timeout,
             verify=trusted(verify),
-            cert=cert,
+            cert=shown(cert),
             proxies=proxies,
         )
         super().__init__(transport)
