@@ -132,7 +132,7 @@ def latency(extent: Extent) -> Finding:
         words = "to the row" if event == "created_at" else "to the claim"
         figures = [median, waited[int(len(waited) * 0.9)], waited[int(len(waited) * 0.99)], waited[-1]]
         columns = zip(("median", "p90", "p99", "longest"), figures, strict=True)
-        finding.lines.append(f"{words:13}" + "".join(f"{name} {1e3 * took:6.1f} ms   " for name, took in columns))
+        finding.lines.append(f"{words:13}" + "   ".join(f"{name} {1e3 * took:6.1f} ms" for name, took in columns))
     finding.hold(
         f"latency: median {1e3 * median:.1f} ms from close to claim, below {1e3 * LATENCY_LIMIT_SECONDS:g} ms",
         median < LATENCY_LIMIT_SECONDS,
@@ -227,12 +227,8 @@ def _rescans(finding: Finding, extent: Extent, name: str, directories: int, file
         after_start = agent.rss_bytes()
         for number in range(extent.rounds):
             walk = trees.walk(top)
-            seen = _folder(agent.status())
-            before = _cpu_seconds(agent)
-            agent.ask("POST", "/v1/rescan")
-            seen = _folder(_wait(agent, lambda status: _scanned_again(status, seen["last_scan_at"]), "a scan"))
-            cpu_seconds, wall_seconds = _cpu_seconds(agent) - before, seen["last_scan_seconds"]
-            assert (walk.files, seen["files_seen"]) == (files, files)
+            seen, cpu_seconds, wall_seconds = _rescan(agent)
+            assert (walk.files, seen) == (files, files)
             cpu.append(cpu_seconds / walk.cpu_seconds)
             wall.append(wall_seconds / walk.wall_seconds)
             finding.lines.append(
@@ -250,9 +246,17 @@ def _rescans(finding: Finding, extent: Extent, name: str, directories: int, file
     return statistics.median(cpu), statistics.median(wall), (peak - idle_rss) / _MIB
 
 
-def _scanned_again(status: dict[str, Any], last_scan_at: float) -> bool:
-    folder = _folder(status)
-    return bool(folder["last_scan_at"] != last_scan_at and not folder["scanning"])
+def _rescan(agent: Agent) -> tuple[int, float, float]:
+    """Has the folder scanned once more: how many files were seen, CPU and wall seconds."""
+    before_at, before = _folder(agent.status())["last_scan_at"], _cpu_seconds(agent)
+    code, answer = agent.ask("POST", "/v1/rescan")
+    assert code == 200, answer
+
+    def is_over(status: dict[str, Any]) -> bool:
+        return bool(_folder(status)["last_scan_at"] != before_at)
+
+    folder = _folder(_wait(agent, is_over, "a scan"))
+    return folder["files_seen"], _cpu_seconds(agent) - before, folder["last_scan_seconds"]
 
 
 CASES: dict[str, Callable[[Extent], Finding]] = {case.__name__: case for case in (latency, creates, idle, rescan, flat)}

@@ -99,6 +99,20 @@ class Living:
         except AssertionError as late:
             raise AssertionError(f"{late}: {self.state()}, {self.intake.health()}") from None
 
+    def tick_until_watched(self) -> None:
+        """Ticks until the first scan is over; from then on events tell of what happens."""
+        self.tick_until(lambda: self.state().last_scan_at and not self.state().scanning, "the first scan")
+        assert self.state().mode == "inotify"
+
+    def assert_events_come(self, *names: bytes, directory: Path | None = None) -> None:
+        """What is written there (in the folder) now is found, and by no scan. `names`: what is pending already."""
+        directory = directory or self.path
+        self.tick_until(lambda: not self.state().scanning, "the end of the scan")
+        scanned_at = self.state().last_scan_at
+        (directory / "by-event").write_bytes(b"content")
+        self.tick_until_names(*names, os.fsencode(directory.relative_to(self.path) / "by-event"))
+        assert self.state().last_scan_at == scanned_at, "found by a scan"
+
     def tick_until_names(self, *names: bytes) -> None:
         """Ticks until the pending jobs are those of exactly these paths."""
         self.tick_until(lambda: self.names() == sorted(names), f"{names}")
@@ -136,6 +150,14 @@ class Living:
         (self.path / marker.decode()).write_bytes(b"marker")
         wait_for(lambda: marker in self.names(), PATIENCE_SECONDS, "the marker")
         wait_for(lambda: self.state().settling == unsettled and not self.state().scanning, PATIENCE_SECONDS, "quiet")
+
+    def wait_until_settled_without_marker(self) -> None:
+        """Waits until nothing settles; for folders whose rules a marker would not meet."""
+        after = self.state().last_scan_at or 0.0
+        self.rescan()
+        wait_for(
+            lambda: self.state().settling == 0 and (self.state().last_scan_at or 0.0) > after, PATIENCE_SECONDS, "quiet"
+        )
 
     def send_all(self, digests: dict[bytes, bytes] | None = None) -> None:
         """Marks every waiting job done, as a worker does, with the digests given by path."""

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -40,30 +43,16 @@ def lose_watch(it: Living, directory: Path) -> None:
     wait_for(lambda: not emitter.has_watch(path), PATIENCE_SECONDS, "the watch to be forgotten")
 
 
-def tick_until_watched(it: Living) -> None:
-    it.tick_until(lambda: it.state().last_scan_at and not it.state().scanning, "the first scan")
-    assert it.state().mode == "inotify"
-
-
 def tick_through_rescan(it: Living) -> None:
     scanned_at = it.state().last_scan_at
     it.intake.rescan()
     it.tick_until(lambda: it.state().last_scan_at != scanned_at and not it.state().scanning, "a scan")
 
 
-def assert_events_come(it: Living, directory: Path, *names: bytes) -> None:
-    """What is written there now is found, and by no scan. `names`: what is pending already."""
-    it.tick_until(lambda: not it.state().scanning, "the end of the scan")
-    scanned_at = it.state().last_scan_at
-    (directory / "by-event").write_bytes(b"content")
-    it.tick_until_names(*names, os.fsencode(directory.relative_to(it.path) / "by-event"))
-    assert it.state().last_scan_at == scanned_at
-
-
 def test_a_directory_that_lost_its_watch_is_watched_anew(it: Living, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a", "b", "b/c"):
         (it.path / name).mkdir()
-    tick_until_watched(it)
+    it.tick_until_watched()
     for name in ("a", "b/c"):
         lose_watch(it, it.path / name)
         (it.path / name / "meanwhile").write_bytes(b"content")
@@ -73,7 +62,7 @@ def test_a_directory_that_lost_its_watch_is_watched_anew(it: Living, caplog: pyt
     assert it.intake.health().gaps == 2
     assert "2 directories below" in caplog.text
     assert it.state().problem is None
-    assert_events_come(it, it.path / "b/c", b"a/meanwhile", b"b/c/meanwhile")
+    it.assert_events_come(b"a/meanwhile", b"b/c/meanwhile", directory=it.path / "b/c")
     tick_through_rescan(it)
     it.now += 10
     it.intake.tick(it.now)
@@ -82,7 +71,7 @@ def test_a_directory_that_lost_its_watch_is_watched_anew(it: Living, caplog: pyt
 
 
 def test_a_new_directory_is_no_gap(it: Living) -> None:
-    tick_until_watched(it)
+    it.tick_until_watched()
     for number in range(20):
         (it.path / f"{number}/deep/down").mkdir(parents=True)
         tick_through_rescan(it)
@@ -93,7 +82,7 @@ def test_a_new_directory_is_no_gap(it: Living) -> None:
 
 def test_a_directory_that_is_gone_again_is_no_gap(it: Living) -> None:
     (it.path / "a").mkdir()
-    tick_until_watched(it)
+    it.tick_until_watched()
     lose_watch(it, it.path / "a")
     tick_through_rescan(it)
     (it.path / "a").rmdir()
@@ -103,17 +92,17 @@ def test_a_directory_that_is_gone_again_is_no_gap(it: Living) -> None:
 
 
 def test_a_folder_that_lost_its_own_watch_is_watched_at_the_next_look(it: Living) -> None:
-    tick_until_watched(it)
+    it.tick_until_watched()
     lose_watch(it, it.path)
     (it.path / "meanwhile").write_bytes(b"content")
     it.tick_until_names(b"meanwhile")
-    assert_events_come(it, it.path, b"meanwhile")
+    it.assert_events_come(b"meanwhile")
 
 
 def test_a_folder_removed_and_made_again_with_the_same_number(it: Living) -> None:
     """File systems give the number of a removed directory to the next one; nothing looks different then."""
     (it.path / "old").write_bytes(b"content")
-    tick_until_watched(it)
+    it.tick_until_watched()
     it.tick_until_names(b"old")
     number = it.path.stat().st_ino
     for _ in range(100):
@@ -124,7 +113,7 @@ def test_a_folder_removed_and_made_again_with_the_same_number(it: Living) -> Non
     (it.path / "meanwhile").write_bytes(b"content")
     it.tick_until(lambda: b"meanwhile" in it.names(), "the new folder's file")
     it.tick_until(lambda: it.names() == [b"meanwhile"], "the end of the old file's job")
-    assert_events_come(it, it.path, b"meanwhile")
+    it.assert_events_come(b"meanwhile")
     assert it.intake.health().restarts == 0
 
 
@@ -132,19 +121,19 @@ def test_a_folder_removed_and_made_again_with_the_same_number(it: Living) -> Non
 def test_a_disk_that_is_unmounted_and_mounted_between_two_looks(it: Living) -> None:
     mount_tmpfs(it.base / "disk")
     bind(it.base / "disk", it.path)
-    tick_until_watched(it)
+    it.tick_until_watched()
     unmount(it.path)
     bind(it.base / "disk", it.path)
     it.tick_until(lambda: emitter_of(it).has_watch(os.fsencode(it.path)), "its watch to end and come back")
-    assert_events_come(it, it.path)
+    it.assert_events_come()
 
 
-def make_deep(folder: Path) -> bytes:
-    """Directories so deep that the last one's path is too long for any call that takes a path; gives it, relative."""
-    name = b"d" * 240
+def make_deep(folder: Path, name: bytes = b"d" * 240, levels: int = PATH_MAX // 240 + 1) -> bytes:
+    """Directories in each other, by default so many that the path of the last one is too long for any call that takes
+    a path, and a file in the last one; gives that one's path, relative."""
     relative = []
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    for _ in range(PATH_MAX // len(name) + 1):
+    for _ in range(levels):
         os.mkdir(name, dir_fd=descriptor)
         below = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=descriptor)
         os.close(descriptor)
@@ -160,7 +149,7 @@ def make_deep(folder: Path) -> bytes:
 def test_a_directory_deeper_than_any_path_reaches(it: Living, caplog: pytest.LogCaptureFixture) -> None:
     deep = make_deep(it.path)
     assert len(os.fsencode(it.path) + b"/" + deep) > PATH_MAX
-    tick_until_watched(it)
+    it.tick_until_watched()
     it.tick_until_names(deep + b"/file")
     it.tick_until(lambda: it.state().problem, "the problem")
     problem = it.state().problem or ""
@@ -175,10 +164,37 @@ def test_a_directory_deeper_than_any_path_reaches(it: Living, caplog: pytest.Log
     # It is no gap, and the folder is not watched anew for its sake.
     assert it.intake.health().gaps == 0
     assert "watched anew" not in caplog.text
-    assert_events_come(it, it.path, deep + b"/file")
+    it.assert_events_come(deep + b"/file")
     shutil.rmtree(it.path / ("d" * 240))
     tick_through_rescan(it)
     it.tick_until(lambda: it.state().problem is None, "the end of the problem")
+
+
+@pytest.mark.parametrize("when", ["at the start", "while running"])
+def test_directories_nested_more_deeply_than_python_likes(
+    it: Living, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    monkeypatch.setattr(threading, "excepthook", lambda died: None)
+    if when == "while running":
+        it.tick_until_watched()
+        deep = make_deep(it.base, b"d", 1100)
+        (it.base / "d").rename(it.path / "d")
+    else:
+        deep = make_deep(it.path, b"d", 1100)
+    it.tick_until_names(deep + b"/file")
+    it.now += 2
+    it.tick_until(lambda: not it.state().scanning and it.intake.health().alive, "quiet")
+    if sys.version_info < (3, 12):
+        it.tick_until(lambda: it.state().problem, "the problem")
+        assert "can't be watched: its directories are nested too deeply" in (it.state().problem or "")
+        assert it.state().mode == "poll (it can't be watched)"
+        assert it.intake.health().watches == 1, "only the canary's is left"
+    assert it.intake.health().restarts <= 1
+    (it.path / "shallow").write_bytes(b"content")
+    it.now += 300
+    it.tick_until_names(deep + b"/file", b"shallow")
+    # shutil.rmtree does not like them either.
+    subprocess.run(["rm", "-rf", str(it.path / "d")], check=True)
 
 
 def test_a_file_deeper_than_any_path_reaches_arrives(

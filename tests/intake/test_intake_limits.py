@@ -1,19 +1,21 @@
-"""inotify's limits, met for real: in a user namespace that has few watches."""
+"""Limits of size, age, depth and names: by event, by scan, and in what is said of them."""
 
-from collections.abc import Callable, Iterator
+import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.intake.living import Living, living
-from tests.servers import Server
-from tests.support.agent import Agent
-from tests.support.namespaces import in_namespaces, set_inotify_limit
-from tusd_agent.intake.limits import Limit, inotify_limit, partly_watched_sentence
+from tests.support.files import wait_for
+from tusd_agent.intake import follow
+from tusd_agent.intake.filters import Filter
+from tusd_agent.intake.folder import WatchedFolder
+from tusd_agent.intake.notes import LIMIT
+from tusd_agent.jobs.model import Fingerprint
 
-DIRECTORIES = [f"d{number}" for number in range(10)]
-CANARY = 1
-ROOT = 1
+SECOND_NS = 10**9
 
 
 @pytest.fixture
@@ -22,138 +24,192 @@ def it(tmp_path: Path) -> Iterator[Living]:
         yield it
 
 
-def make_directories(folder: Path) -> None:
-    for name in DIRECTORIES:
-        (folder / name).mkdir()
+def said(it: Living, name: str) -> tuple[bool, str]:
+    explanation = it.intake.explain(os.fsencode(it.path / name))
+    assert explanation is not None
+    return explanation.taken, explanation.rule
 
 
-def write_one_each(folder: Path, name: str) -> list[bytes]:
-    """A file in every directory; gives their paths in the folder."""
-    for directory in DIRECTORIES:
-        (folder / directory / name).write_bytes(name.encode())
-    return [f"{directory}/{name}".encode() for directory in DIRECTORIES]
+def make(it: Living, *files: tuple[str, int]) -> None:
+    for name, size in files:
+        (it.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (it.path / name).write_bytes(b"x" * size)
 
 
-def falls_back_and_recovers(it: Living) -> None:
-    """The limit was met: everything is found by polling; once the limit is raised, by events again."""
-    it.tick_until(lambda: it.state().mode == "poll (watch limit)", "the limit to be noticed")
-    problem = it.state().problem
-    assert problem is not None
-    assert "all 5 inotify watches of this user are in use" in problem
-    assert "sysctl -w user.max_inotify_watches=128" in problem
-    assert it.state().available
-    first = write_one_each(it.path, "first")
-    it.now += 11  # poll_interval_seconds is 10
-    it.tick_until_names(*first)
+@pytest.mark.parametrize("by", ["event", "scan"])
+def test_sizes(it: Living, by: str) -> None:
+    files = (("empty", 0), ("small", 9), ("least", 10), ("most", 20), ("large", 21))
+    it.build(min_size_bytes=10, max_size_bytes=20)
+    if by == "scan":
+        make(it, *files)
+    it.start_and_scan()
+    if by == "event":
+        make(it, *files)
+    it.wait_for_names(b"least", b"most")
+    it.wait_until_settled_without_marker()
+    assert it.names() == [b"least", b"most"]
+    assert said(it, "small") == (False, "smaller than min_size: 9 bytes, not 10 or more")
+    assert said(it, "large") == (False, "larger than max_size: 21 bytes, not 20 or fewer")
+    # One that grows into the limits is taken then.
+    make(it, ("small", 11))
+    it.wait_for_names(b"least", b"most", b"small")
 
-    # The next tries, after one minute and after two more, are in vain: the mode stays, and so does the problem.
-    for seconds in (60, 120):
-        it.now += seconds
-        it.tick_until(lambda: it.intake.health().watches == 5, "the try")
-        assert (it.state().mode, it.state().problem) == ("poll (watch limit)", problem)
 
-    set_inotify_limit("watches", 1000)
-    it.now += 240
-    it.tick_until(lambda: it.state().mode == "inotify", "the folder to be watched again")
-    it.tick_until(lambda: not it.state().scanning, "the scan for what came meanwhile")
-    assert it.intake.health().watches == CANARY + ROOT + len(DIRECTORIES)
-    assert it.state().problem is None
+@pytest.mark.parametrize("by", ["event", "scan"])
+def test_a_file_that_is_too_old(it: Living, by: str) -> None:
+    it.build(max_age_seconds=3600)
+    if by == "event":
+        it.start_and_scan()
+    for name, age in (("old", 4000), ("young", 3000), ("future", -4000)):
+        (it.base / name).write_bytes(b"content")
+        os.utime(it.base / name, (time.time() - age,) * 2)
+        os.rename(it.base / name, it.path / name)
+    if by == "scan":
+        it.start_and_scan()
+    it.wait_for_names(b"future", b"young")
+    it.wait_until_settled_without_marker()
+    assert said(it, "old") == (False, "older than max_age_seconds = 3600")
+    assert it.names() == [b"future", b"young"]
+
+
+@pytest.mark.parametrize("by", ["event", "scan"])
+def test_a_file_that_becomes_old_enough_is_taken_without_another_scan(it: Living, by: str) -> None:
+    it.build(min_age_seconds=1.5)
+    if by == "event":
+        it.start_and_scan()
+    written_at = time.time()
+    (it.path / "young").write_bytes(b"content")
+    if by == "scan":
+        it.start_and_scan()
     scanned_at = it.state().last_scan_at
-    it.tick_until_names(*first, *write_one_each(it.path, "second"))
-    assert it.state().last_scan_at == scanned_at, "found by a scan, not by events"
+    explanation = it.intake.explain(os.fsencode(it.path / "young"))
+    assert explanation is not None
+    assert explanation.taken
+    assert (explanation.waits_for or "").startswith("its age: younger than min_age_seconds = 1.5; ")
+    it.wait_for_names(b"young")
+    assert time.time() >= written_at + 1.5
+    assert it.state().last_scan_at == scanned_at
+    assert it.state().settling == 0
 
 
-@in_namespaces
-def test_a_watch_limit_that_is_met_at_the_start(it: Living) -> None:
-    make_directories(it.path)
-    set_inotify_limit("watches", 5)
-    falls_back_and_recovers(it)
+def test_a_young_file_that_is_written_again_is_as_young_as_that(it: Living) -> None:
+    it.build(min_age_seconds=1.0)
+    it.start_and_scan()
+    path = it.path / "young"
+    path.write_bytes(b"content")
+    wait_for(lambda: time.time() > path.stat().st_mtime + 0.7, 15, "some age")
+    path.write_bytes(b"newer content")
+    it.wait_for_names(b"young")
+    (job,) = it.jobs()
+    assert (job.size_bytes, job.created_at >= path.stat().st_mtime + 1.0) == (13, True)
 
 
-@in_namespaces
-def test_a_watch_limit_that_is_met_while_running(it: Living) -> None:
-    set_inotify_limit("watches", 5)
-    it.tick_until(lambda: it.state().last_scan_at, "the first scan")
-    assert (it.state().mode, it.state().problem) == ("inotify", None)
-    make_directories(it.path)
-    falls_back_and_recovers(it)
+def test_young_files_beyond_the_limit_are_found_again_by_a_scan(it: Living, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "LIMIT", 50)
+    it.build(min_age_seconds=1.5)
+    it.start_and_scan()
+    for number in range(200):
+        (it.path / str(number)).write_bytes(b"content")
+    it.wait_for_names(*(b"%d" % number for number in range(200)))
 
 
-@in_namespaces
-def test_not_a_single_watch_to_be_had(it: Living, caplog: pytest.LogCaptureFixture) -> None:
-    set_inotify_limit("watches", 0)
-    it.tick_until(lambda: it.state().mode == "poll (watch limit)", "the limit to be noticed")
-    assert f"{it.path} can't be watched: all 0 inotify watches" in (it.state().problem or "")
-    assert "There is no canary for file events" in caplog.text
-    (it.path / "a").write_bytes(b"content")
-    it.now += 11
-    it.tick_until_names(b"a")
-    assert it.intake.health().restarts == 0
-    set_inotify_limit("watches", 100)
-    it.now += 60
-    it.tick_until(lambda: it.state().mode == "inotify" and it.intake.health().canary_at, "folder and canary")
+def test_very_many_young_files_stay_bounded_in_memory(it: Living) -> None:
+    for number in range(LIMIT + 5000):
+        os.close(os.open(it.path / str(number), os.O_WRONLY | os.O_CREAT))
+    it.build(min_age_seconds=3600)
+    it.start()
+    state = it.wait_for_scan()
+    assert state.files_seen == LIMIT + 5000
+    wait_for(lambda: it.state().settling == LIMIT, 60, f"{LIMIT} files that wait: {it.state()}")
+    assert it.jobs() == []
 
 
-@in_namespaces
-def test_no_inotify_instance_to_be_had(it: Living) -> None:
-    set_inotify_limit("instances", 0)
-    it.tick_until(lambda: it.state().problem, "the limit to be noticed")
-    assert "sysctl -w user.max_inotify_instances=128" in (it.state().problem or "")
-    it.tick_until(lambda: it.state().mode == "poll (no events to be had)", "the mode")
-    assert not it.intake.health().alive
-    # No busy waiting for an instance.
-    it.tick_until(lambda: it.intake.tick(it.now) > 0.0, "a tick that has nothing to do", step_seconds=0.0)
-    (it.path / "a").write_bytes(b"content")
-    it.now += 11
-    it.tick_until_names(b"a")
-    set_inotify_limit("instances", 10)
-    it.now += 60
-    it.tick_until(lambda: it.state().mode == "inotify", "the folder to be watched")
-    assert it.state().problem is None
-    assert it.intake.health().restarts == 0
+@pytest.mark.parametrize("by", ["event", "scan"])
+@pytest.mark.parametrize("hidden", [False, True])
+def test_hidden_files(it: Living, by: str, hidden: bool) -> None:
+    files = ((".file", 1), (".folder/file", 1), ("folder/.file", 1), ("plain", 1), (".x.tmp", 1))
+    it.build(hidden=hidden)
+    if by == "scan":
+        make(it, *files)
+    it.start_and_scan()
+    if by == "event":
+        make(it, *files)
+    it.wait_for_names(*([b".file", b".folder/file", b"folder/.file", b"plain"] if hidden else [b"plain"]))
+    it.wait_until_settled_without_marker()
+    assert said(it, ".file")[0] is hidden
+    assert said(it, ".folder/file")[0] is hidden
+    assert said(it, ".x.tmp")[0] is False
+    assert len(it.jobs()) == (4 if hidden else 1)
 
 
-@in_namespaces
-def test_the_agent_says_so_and_sends_what_polling_finds(
-    embedded_server: Server, agent_factory: Callable[..., Agent], tmp_path: Path
-) -> None:
-    folder = tmp_path / "outgoing"
-    folder.mkdir()
-    make_directories(folder)
-    set_inotify_limit("watches", 5)
-    settings = {"path": folder, "settle_seconds": 0.2, "poll_interval_seconds": 0.5}
-    agent = agent_factory(embedded_server.url, [settings])
-    agent.start()
-    status = agent.wait_until(lambda it: it["folders"][0]["mode"] == "poll (watch limit)", 30)
-    assert status["state"] == "degraded"
-    assert "user.max_inotify_watches" in status["reasons"][0]
-    assert status["watcher"]["alive"]
-    paths = write_one_each(folder, "file")
-    status = agent.wait_until(lambda it: it["jobs"]["done"] == len(paths), 60)
-    agent.stop()
+@pytest.mark.parametrize("by", ["event", "scan"])
+def test_depth(it: Living, by: str) -> None:
+    files = (("1", 1), ("a/2", 1), ("a/b/3", 1), ("a/b/c/4", 1))
+    it.build(max_depth=2)
+    if by == "scan":
+        make(it, *files)
+    it.start_and_scan()
+    if by == "event":
+        make(it, *files)
+    it.wait_for_names(b"1", b"a/2")
+    it.wait_until_settled_without_marker()
+    assert said(it, "a/b/3") == (False, "deeper than max_depth = 2")
+    assert said(it, "a/b/c/4") == (False, "deeper than max_depth = 2")
+    assert said(it, "a/2")[0] is True
+    assert it.names() == [b"1", b"a/2"]
+
+
+@pytest.mark.parametrize("by", ["event", "scan"])
+def test_patterns_count_in_their_order(it: Living, by: str) -> None:
+    files = (
+        ("a.log", 1),
+        ("important.log", 1),
+        ("raw/x.bin", 1),
+        ("raw/x.csv", 1),
+        ("other.bin", 1),
+        ("cache/y.csv", 1),
+    )
+    it.build(include=("*.csv", "*.log", "/raw/*"), exclude=("*.log", "!important.log", "cache/"))
+    if by == "scan":
+        make(it, *files)
+    it.start_and_scan()
+    if by == "event":
+        make(it, *files)
+    it.wait_for_names(b"important.log", b"raw/x.bin", b"raw/x.csv")
+    it.wait_until_settled_without_marker()
+    assert said(it, "a.log") == (False, "exclude pattern '*.log'")
+    assert said(it, "important.log") == (True, "include pattern '*.log'")
+    assert said(it, "raw/x.bin") == (True, "include pattern '/raw/*'")
+    assert said(it, "other.bin") == (False, "no include pattern matches")
+    assert said(it, "cache/y.csv") == (False, "exclude pattern 'cache/'")
+    assert len(it.jobs()) == 3
+
+
+def limits(**settings: float) -> Filter:
+    return Filter(WatchedFolder("/srv/out", "default", **settings))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("host", "namespace", "expected"),
-    [
-        ("100", "100", Limit("fs.inotify.max_user_watches", 100)),
-        ("100", "2147483647", Limit("fs.inotify.max_user_watches", 100)),
-        ("100", "10", Limit("user.max_inotify_watches", 10)),
-        (None, "10", Limit("user.max_inotify_watches", 10)),
-        ("100", None, Limit("fs.inotify.max_user_watches", 100)),
-        (None, None, None),
-    ],
+    ("mtime", "ctime", "taken"),
+    [(90, 90, False), (90, 10, True), (10, 90, True), (1000, 90, False), (1000, 10, True), (89, 95, True)],
 )
-def test_the_limit_that_is_met_first_is_named(
-    tmp_path: Path, host: str | None, namespace: str | None, expected: Limit | None
-) -> None:
-    for name, number in (("fs/inotify/max_user_watches", host), ("user/max_inotify_watches", namespace)):
-        (tmp_path / name).parent.mkdir(parents=True)
-        if number is not None:
-            (tmp_path / name).write_text(f"{number}\n")
-    assert inotify_limit("watches", tmp_path) == expected
+def test_the_age_is_that_of_the_older_of_both_times(mtime: int, ctime: int, taken: bool) -> None:
+    verdict = limits(min_age_seconds=10.5).content(Fingerprint(1, mtime * SECOND_NS, ctime * SECOND_NS, 7), 100.0)
+    assert verdict.taken is taken
+    assert (verdict.again_at is not None) is not taken
+    assert taken or verdict.again_at == min(mtime, ctime) + 10.5
 
 
-def test_limits_that_cant_be_read_are_named_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tusd_agent.intake.limits.inotify_limit", lambda what: None)
-    assert "Raise the limit fs.inotify.max_user_watches (sysctl(8))" in partly_watched_sentence("out")
+def test_a_file_both_too_small_and_too_young_does_not_wait_for_its_age() -> None:
+    verdict = limits(min_age_seconds=10, min_size_bytes=5).content(
+        Fingerprint(1, 99 * SECOND_NS, 99 * SECOND_NS, 7), 100.0
+    )
+    assert (verdict.taken, verdict.again_at) == (False, None)
+
+
+def test_a_path_of_very_many_directories_is_judged_like_any_other() -> None:
+    deep = b"a/" * 2000
+    assert limits().verdict(deep + b"file", is_directory=False).taken
+    assert limits().verdict(deep.rstrip(b"/"), is_directory=True).taken
+    assert not limits().verdict(b"x/" + b".hidden/" + deep + b"file", is_directory=False).taken
+    assert limits(max_depth=4).verdict(deep + b"file", is_directory=False).rule == "deeper than max_depth = 4"

@@ -1,22 +1,17 @@
-"""The threads that read events: dead, deaf, hanging; and the canary by which that is found."""
+"""The threads that read events: dead, hanging, not to be had."""
 
 import logging
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from watchdog.observers.inotify_c import InotifyEvent
 
 from tests.intake.living import PATIENCE_SECONDS, Living, living
 from tests.support.files import wait_for
-from tests.support.namespaces import in_namespaces, mount_tmpfs
 from tusd_agent.intake import watcher
-from tusd_agent.intake.canary import INTERVAL_SECONDS, Canary
-from tusd_agent.intake.canary import PATIENCE_SECONDS as CANARY_PATIENCE_SECONDS
 from tusd_agent.intake.folder import WatchedFolder
 from tusd_agent.intake.inotify import Emitter, Reader
 from tusd_agent.intake.watcher import Watcher, _Forward
@@ -55,27 +50,13 @@ def write(it: Living, name: str) -> None:
     (it.path / name).write_bytes(name.encode())
 
 
-def tick_until_watched(it: Living) -> None:
-    it.tick_until(lambda: it.state().last_scan_at and not it.state().scanning, "the first scan")
-    assert it.state().mode == "inotify"
-
-
 def has_died(it: Living) -> bool:
     return not it.intake.health().alive
 
 
-def assert_events_come(it: Living, *names: bytes) -> None:
-    """What is written now is found, and by no scan. `names`: what is there already."""
-    it.tick_until(lambda: not it.state().scanning, "the end of the scan")
-    scanned_at = it.state().last_scan_at
-    write(it, "by-event")
-    it.tick_until_names(*names, b"by-event")
-    assert it.state().last_scan_at == scanned_at
-
-
 @pytest.mark.parametrize("breaks", [the_reader_dies, the_emitter_dies, the_dispatcher_dies])
 def test_a_thread_that_dies_is_replaced_and_what_came_meanwhile_arrives(it: Living, breaks: Break) -> None:
-    tick_until_watched(it)
+    it.tick_until_watched()
     with pytest.MonkeyPatch.context() as broken:
         breaks(broken)
         write(it, "killer")
@@ -86,7 +67,7 @@ def test_a_thread_that_dies_is_replaced_and_what_came_meanwhile_arrives(it: Livi
     # At once, but for threads that lived less than a second.
     it.tick_until(lambda: it.state().mode == "inotify", "the folder to be watched again")
     assert it.state().problem is None
-    assert_events_come(it, b"killer", b"meanwhile")
+    it.assert_events_come(b"killer", b"meanwhile")
     assert it.intake.health().restarts == 1
 
 
@@ -102,7 +83,7 @@ def test_a_death_is_seen_at_once_by_who_is_told_of_it(it: Living, monkeypatch: p
 
 
 def test_threads_that_die_again_and_again_are_not_started_in_a_circle(it: Living) -> None:
-    tick_until_watched(it)
+    it.tick_until_watched()
     begun = it.now
     with pytest.MonkeyPatch.context() as broken:
         the_reader_dies(broken)
@@ -119,154 +100,12 @@ def test_threads_that_die_again_and_again_are_not_started_in_a_circle(it: Living
         assert it.intake.health().restarts <= 8
     it.now += 200
     it.tick_until(lambda: it.state().mode == "inotify", "the end of it")
-    assert_events_come(it, b"killer", b"meanwhile")
-
-
-def drop(reader: Reader, event: InotifyEvent) -> None:
-    """What a deaf reader does."""
-
-
-def pass_canary(it: Living) -> None:
-    """The next canary flies, and comes back."""
-    heard_at = it.intake.health().canary_at
-    it.now += INTERVAL_SECONDS
-    it.tick_until(lambda: it.intake.health().canary_at != heard_at, "the canary")
-
-
-def test_a_reader_that_is_deaf_is_found_by_the_canary(it: Living) -> None:
-    tick_until_watched(it)
-    it.tick_until(lambda: it.intake.health().canary_at, "the first canary")
-    pass_canary(it)
-    with pytest.MonkeyPatch.context() as broken:
-        broken.setattr(Reader, "handle_event", drop)
-        it.now += INTERVAL_SECONDS
-        it.intake.tick(it.now)
-        write(it, "meanwhile")
-        it.now += CANARY_PATIENCE_SECONDS - 0.1
-        it.intake.tick(it.now)
-        assert it.intake.health().alive
-        assert it.intake.health().restarts == 0
-    # From here on it hears again, but what it should have heard is lost.
-    it.now += 0.2
-    it.tick_until(lambda: it.intake.health().restarts == 1, "the restart", step_seconds=0.5)
-    it.tick_until_names(b"meanwhile")
-    assert_events_come(it, b"meanwhile")
-    pass_canary(it)
-    assert it.intake.health().restarts == 1
-
-
-def test_a_canary_that_comes_back_late_because_all_of_us_stood_still_is_not_lost(it: Living) -> None:
-    tick_until_watched(it)
-    it.tick_until(lambda: it.intake.health().canary_at, "the first canary")
-    stopped = threading.Event()
-    heard = Reader.handle_event
-
-    def hear_later(reader: Reader, event: InotifyEvent) -> None:
-        stopped.wait(PATIENCE_SECONDS)
-        heard(reader, event)
-
-    with pytest.MonkeyPatch.context() as slow:
-        slow.setattr(Reader, "handle_event", hear_later)
-        it.now += INTERVAL_SECONDS
-        it.intake.tick(it.now)
-        # The whole process is stopped for an hour, and the intake is the first to go on.
-        it.now += 3600
-        it.intake.tick(it.now)
-        heard_at = it.intake.health().canary_at
-        stopped.set()
-        it.tick_until(lambda: it.intake.health().canary_at != heard_at, "the canary", step_seconds=0.01)
-    assert it.intake.health().restarts == 0
-
-
-def test_a_quiet_hour_has_no_restart_in_it(it: Living) -> None:
-    tick_until_watched(it)
-    it.tick_until(lambda: it.intake.health().canary_at, "the first canary")
-    for _ in range(60):
-        pass_canary(it)
-    assert it.intake.health().restarts == 0
-    assert it.intake.health().gaps == 0
-
-
-def test_the_canarys_directory_goes_at_the_stop(it: Living) -> None:
-    it.start()
-    directory = it.base / "run/canary"
-    wait_for(lambda: it.intake.health().canary_at, PATIENCE_SECONDS, "the canary")
-    assert os.listdir(directory) == ["file"]
-    it.stop()
-    assert not directory.exists()
-
-
-def test_the_canarys_directory_goes_at_the_stop_even_when_it_never_flew(
-    it: Living, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Watcher, "watch_directory", lambda *arguments: die_of_a_limit())
-    it.start_and_scan()
-    assert (it.base / "run/canary").exists()
-    it.stop()
-    assert not (it.base / "run/canary").exists()
-
-
-def die_of_a_limit() -> None:
-    raise watcher.WatchFailed("no watch for it")
-
-
-def remove(directory: Path) -> None:
-    shutil.rmtree(directory)
-
-
-def remove_and_make_again(directory: Path) -> None:
-    shutil.rmtree(directory)
-    directory.mkdir()
-
-
-def move_away(directory: Path) -> None:
-    directory.rename(directory.parent / "away")
-
-
-@pytest.mark.parametrize("does", [remove, remove_and_make_again, move_away])
-def test_a_canary_whose_directory_somebody_takes_away_comes_back(it: Living, does: Callable[[Path], None]) -> None:
-    tick_until_watched(it)
-    it.tick_until(lambda: it.intake.health().canary_at, "the first canary")
-    does(it.base / "run/canary")
-    heard_at = it.intake.health().canary_at
-    it.now += INTERVAL_SECONDS
-    it.tick_until(lambda: it.intake.health().canary_at != heard_at, "the canary")
-    pass_canary(it)
-    assert it.intake.health().alive
-    assert it.intake.health().restarts == 0
-
-
-@in_namespaces
-def test_a_full_disk_under_the_canary_does_no_harm(it: Living) -> None:
-    run = it.base / "run"
-    mount_tmpfs(run, "nr_inodes=2")  # the top directory and the canary's: no room for its file
-    tick_until_watched(it)
-    for _ in range(10):
-        it.now += INTERVAL_SECONDS
-        it.tick_until(lambda: it.intake.tick(it.now) > 0.0, "a tick with nothing to do", step_seconds=2.0)
-    assert (run / "canary").exists()
-    assert not (run / "canary/file").exists()
-    assert it.intake.health().restarts == 0
-    assert it.intake.health().alive
-    assert_events_come(it)
-
-
-def test_a_canary_that_could_not_be_sent_is_not_lost(tmp_path: Path) -> None:
-    canary = Canary(tmp_path, time.time)
-    with pytest.raises(FileNotFoundError):
-        canary.fly(100.0)
-    assert canary.next_due() == 100.0 + INTERVAL_SECONDS
-    assert not canary.fly(100.0 + CANARY_PATIENCE_SECONDS)
-    canary.prepare()
-    (tmp_path / "canary/file").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match="symbolic link"):
-        canary.fly(1000.0)
-    assert not (tmp_path / "elsewhere").exists()
+    it.assert_events_come(b"killer", b"meanwhile")
 
 
 def test_a_folder_that_goes_costs_the_other_folders_nothing(it: Living) -> None:
     """The thread of a folder ends with it: that is no trouble of the watcher's."""
-    tick_until_watched(it)
+    it.tick_until_watched()
     watching = it.intake._presence._watcher
     other = it.base / "other"
     other.mkdir()
@@ -276,7 +115,7 @@ def test_a_folder_that_goes_costs_the_other_folders_nothing(it: Living) -> None:
     assert watching.alive
     it.tick_until(lambda: not it.state().scanning, "quiet")
     scanned_at = it.state().last_scan_at
-    assert_events_come(it)
+    it.assert_events_come()
     assert it.state().last_scan_at == scanned_at
     assert it.intake.health().restarts == 0
 
@@ -292,7 +131,7 @@ def test_threads_that_hang_do_not_hold_up_the_stop(
         hangs.set()
         freed.wait(PATIENCE_SECONDS)
 
-    tick_until_watched(it)
+    it.tick_until_watched()
     begun = time.monotonic()
     with pytest.MonkeyPatch.context() as slow:
         slow.setattr(Emitter, "on_thread_stop", hang)
@@ -321,7 +160,7 @@ def test_no_thread_to_be_had_is_said_and_tried_again(it: Living) -> None:
         assert it.intake.health().watches == 0
     it.now += 60
     it.tick_until(lambda: it.state().mode == "inotify", "the next try")
-    assert_events_come(it)
+    it.assert_events_come()
 
 
 def test_a_watcher_that_can_not_start_leaves_no_descriptor_open(monkeypatch: pytest.MonkeyPatch) -> None:

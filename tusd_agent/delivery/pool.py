@@ -15,7 +15,6 @@ from ..jobs.moves import StaleClaim
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
-from .ratelimit import TokenBucket
 from .rules import EndpointRules, FolderRules
 from .uploader import Uploader
 from .worker import Worker, terminate
@@ -33,7 +32,6 @@ class _Line:
 
     rules: EndpointRules
     breaker: Breaker
-    bucket: TokenBucket
     in_flight: int = 0
     answered_at: float | None = None
 
@@ -90,7 +88,6 @@ class Pool:
             rules.name: _Line(
                 rules,
                 Breaker(min(rules.max_concurrent or workers, workers), rng=self._rng),
-                TokenBucket(rules.rate_bytes_per_second, monotonic=monotonic),
             )
             for rules in endpoints
         }
@@ -140,7 +137,7 @@ class Pool:
                     line.breaker.probe_at + offset if line.breaker.state is BreakerState.OPEN else None,
                     line.in_flight,
                     line.answered_at,
-                    line.rules.rate_bytes_per_second,
+                    line.rules.throttle.rate_bytes_per_second,
                 )
                 for name, line in self._lines.items()
             ]
@@ -234,7 +231,7 @@ class Pool:
             return terminate(self._claims, self._accepting(), self._clock(), self._rng, self._stopping)
         flight, line, rules = taken
         try:
-            self._worker.carry(flight, line.rules, rules, line.bucket)
+            self._worker.carry(flight, line.rules, rules)
         except Exception:
             with self._changed:
                 self._owed.append(flight.job)

@@ -77,9 +77,9 @@ class Filter:
         limits = self._folder
         size = fingerprint.size_bytes
         if size < limits.min_size_bytes:
-            return Verdict(False, f"smaller than min_size: {size} of {limits.min_size_bytes} bytes")
+            return Verdict(False, f"smaller than min_size: {size} bytes, not {limits.min_size_bytes} or more")
         if limits.max_size_bytes and size > limits.max_size_bytes:
-            return Verdict(False, f"larger than max_size: {size} of {limits.max_size_bytes} bytes")
+            return Verdict(False, f"larger than max_size: {size} bytes, not {limits.max_size_bytes} or fewer")
         written_at = min(fingerprint.mtime_ns, fingerprint.ctime_ns) / 1e9
         if limits.max_age_seconds and now - written_at > limits.max_age_seconds:
             return Verdict(False, f"older than max_age_seconds = {limits.max_age_seconds:g}")

@@ -83,6 +83,11 @@ class FollowedFolder:
         self._unreadable: dict[bytes, str] = {}
         self._last_scan: tuple[float, float, int] | None = None
 
+    @property
+    def last_scan_at(self) -> float | None:
+        """When the last complete scan ended, seconds since the epoch."""
+        return None if self._last_scan is None else self._last_scan[0]
+
     def mark_dirty(self, at: float) -> None:
         """The whole folder is to be scanned, at `at` (monotonic) or as soon as the scan that runs is over."""
         self._dirty_at = at if self._dirty_at is None else min(self._dirty_at, at)

@@ -104,6 +104,15 @@ class _Group(InotifyWatchGroup):
         # watches in it, as a dataclass has them, that is megabytes each time.
         return f"<{type(self).__name__} of {self.path!r}>"
 
+    def _activate(self) -> None:
+        try:
+            super()._activate()
+        except BaseException:
+            # Half a tree, from which nobody would take the events.
+            with self._lock:
+                self._remove_callbacks(list(self._active_callbacks_by_watch))
+            raise
+
     def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
         """As in watchdog, where a directory that was renamed and replaced at once ends the thread by a KeyError."""
         path = self._active_callbacks_by_watch.pop(wd, None)

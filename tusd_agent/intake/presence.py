@@ -20,6 +20,8 @@ from .watcher import Watcher, WatchFailed, WatchLimitMet
 
 log = logging.getLogger("tusd_agent.intake")
 
+LONGEST_ABSENCE_SECONDS = 60.0
+"""A folder that is there but can't be scanned to the end is taken up again, each time after twice as long."""
 EXAMPLE_CHARACTERS = 200
 
 
@@ -39,6 +41,8 @@ class _Watching:
         self.limit: str | None = None
         self.gap_check_at = NEVER
         self.unwatchable: set[bytes] = set()
+        self.absence_seconds = 0.0
+        self.last_scan_at: float | None = None
 
     def begin_anew(self, now: float) -> None:
         self.retry_at = now
@@ -87,8 +91,15 @@ class Presence:
     def lose(self, followed: FollowedFolder, problem: str, now: float) -> None:
         """The folder can't be looked at; nothing in it is taken for gone. It is taken up again when it can."""
         _say(followed, problem)
-        followed.give_up()
         followed.look_at = now + self._look_again_seconds
+        if followed.available:
+            watching = self._watching[followed]
+            in_vain = watching.absence_seconds and followed.last_scan_at == watching.last_scan_at
+            wanted = 2 * watching.absence_seconds if in_vain else self._look_again_seconds
+            watching.absence_seconds = min(wanted, LONGEST_ABSENCE_SECONDS)
+            watching.last_scan_at = followed.last_scan_at
+            followed.look_at = now + watching.absence_seconds
+        followed.give_up()
         self._watcher.unwatch(followed.folder.path)
 
     def problem(self, followed: FollowedFolder) -> str | None:

@@ -104,12 +104,16 @@ class Taking:
         """
         if self._folder.contract != "marker":
             return False
+        marked_ns = self._marked_ns(place)
+        return marked_ns is None or marked_ns < min(fingerprint.mtime_ns, fingerprint.ctime_ns)
+
+    def _marked_ns(self, place: Place) -> int | None:
+        """When the marker beside the file was written, nanoseconds since the epoch; `None`: there is none."""
         try:
             found = beneath.status(place.folder, place.directory, place.name + os.fsencode(self._folder.marker_suffix))
         except OSError:
-            return True
-        written_ns = min(fingerprint.mtime_ns, fingerprint.ctime_ns)
-        return not stat.S_ISREG(found.st_mode) or Fingerprint.of(found).ctime_ns < written_ns
+            return None
+        return Fingerprint.of(found).ctime_ns if stat.S_ISREG(found.st_mode) else None
 
     def _may_just_be_opened(self, fingerprint: Fingerprint, now: float) -> bool:
         """Whether an empty file may be one that is made under its final name, against the contract.
@@ -134,6 +138,9 @@ class Taking:
         if self._folder.existing == "upload" or memory is None:
             return Entry.QUEUE
         seen_at = memory.first_seen_at - _CLOCK_TICK_SECONDS
+        if self._folder.contract == "marker":
+            # What lay there without a marker is complete when that comes, and not before.
+            changed_at = max(changed_at, (self._marked_ns(place) or 0) / 1e9)
         if changed_at > seen_at:
             return Entry.QUEUE
         # A tree that is moved in keeps the times of its files; what lay there before has its row once all was scanned.

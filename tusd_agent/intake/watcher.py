@@ -211,6 +211,9 @@ def _end(observer: BaseObserver | None, reader: Reader) -> None:
 
 
 def _failed(error: OSError | RuntimeError, what: str) -> WatchFailed:
+    if isinstance(error, RecursionError):
+        # os.walk, which watchdog walks with, calls itself before Python 3.12.
+        return WatchFailed(f"{what} can't be watched: its directories are nested too deeply")
     if isinstance(error, RuntimeError):
         return WatchFailed(f"{what} can't be watched: {error}. Raise TasksMax= of the unit, or ulimit -u")
     kind = WatchLimitMet if error.errno == errno.ENOSPC else WatchFailed

@@ -77,9 +77,13 @@ def is_exactly(row: KnownRow, found: os.stat_result) -> bool:
 
     False only means that `Known.covers` has to look closer.
     """
+    _, size_bytes, mtime_ns, ctime_ns, inode, state = row
     return (
-        row[1:5] == (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        and row[5] not in _SAY_NOTHING_OF_THE_PRESENT
+        ctime_ns == found.st_ctime_ns
+        and mtime_ns == found.st_mtime_ns
+        and size_bytes == found.st_size
+        and inode == found.st_ino
+        and state not in _SAY_NOTHING_OF_THE_PRESENT
     )
 
 
