@@ -27,7 +27,8 @@ from .control.replies import (
 )
 from .control.server import ControlServer, SocketUnusable
 from .delivery.flight import FlightFigures
-from .delivery.pool import EndpointState, Pool
+from .delivery.line import EndpointState
+from .delivery.pool import Pool
 from .delivery.rules import EndpointRules, FolderRules
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
@@ -82,7 +83,7 @@ class Service:
         self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
-        claims = Claims(self._database)
+        claims = Claims(self._database, settings.agent.small_file_bytes)
         self._claims = claims
         self._orders = Orders(self._database, self._wake, self._revoke)
         self._intake = Intake(
@@ -169,6 +170,7 @@ class Service:
                 "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
                 self._database.loss,
             )
+        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
         recovered = self._claims.recover()
         if not clean:
             log.warning(
@@ -326,6 +328,7 @@ def _folder_rules(watch: WatchSettings) -> FolderRules:
         move_to=str(watch.move_to) if watch.move_to is not None else None,
         priority=watch.priority,
         settle_seconds=watch.settle_seconds,
+        give_up_after_seconds=watch.give_up_after_seconds,
         metadata=watch.metadata,
     )
 
@@ -343,6 +346,7 @@ def _endpoint_rules(
         max_retries=RECONNECTS,
         retry_delay=RECONNECT_SECONDS,
         max_retry_delay=LONGEST_RECONNECT_SECONDS,
+        max_retry_after=0.0,  # what the server asks for is asked of all jobs: not slept off in a worker
         headers={key: _checked(value) if callable(value) else value for key, value in headers.items()},
         allow_other_origin=settings.allow_other_origin,
         verify=str(settings.ca_file) if settings.ca_file is not None else True,

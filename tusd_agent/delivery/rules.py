@@ -16,7 +16,8 @@ MetadataValue = str | bytes | int | float | bool
 class FolderRules:
     """What becomes of the files of one watched folder.
 
-    A file that changed while it was sent is tried again once it had `settle_seconds` of rest.
+    A file that changed while it was sent is tried again once it had `settle_seconds` of rest. A job that has waited
+    for `give_up_after_seconds` without being sent fails (0: never).
     """
 
     path: str
@@ -24,6 +25,7 @@ class FolderRules:
     move_to: str | None = None
     priority: int = 0
     settle_seconds: float = 2.0
+    give_up_after_seconds: float = 0.0
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 
