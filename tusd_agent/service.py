@@ -38,7 +38,8 @@ from .delivery.bandwidth import Bandwidth, Throttle
 from .delivery.command import Command
 from .delivery.emptying import EmptyFolders
 from .delivery.flight import FlightFigures
-from .delivery.pool import EndpointState, Pool
+from .delivery.line import EndpointState
+from .delivery.pool import Pool
 from .delivery.rules import EndpointRules, FolderRules
 from .delivery.timetable import TimedLimit
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
@@ -96,7 +97,7 @@ class Service:
         self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
-        claims = Claims(self._database)
+        claims = Claims(self._database, settings.agent.small_file_bytes)
         self._claims = claims
         self._orders = Orders(self._database, self._wake, self._revoke)
         self._intake = Intake(
@@ -185,6 +186,7 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         clean = self._database.open()
+        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
         recovered = self._claims.recover()
         if self._database.loss is not None:
             log.error(
@@ -364,6 +366,7 @@ def _folder_rules(watch: WatchSettings, config_file: Path | None, empty_folders:
         empty_folders=empty_folders if watch.remove_empty_folders else None,
         priority=watch.priority,
         settle_seconds=watch.settle_seconds,
+        give_up_after_seconds=watch.give_up_after_seconds,
         metadata=watch.metadata,
     )
 
@@ -399,6 +402,7 @@ def _endpoint_rules(
         max_retries=RECONNECTS,
         retry_delay=RECONNECT_SECONDS,
         max_retry_delay=LONGEST_RECONNECT_SECONDS,
+        max_retry_after=0.0,  # what the server asks for is asked of all jobs: not slept off in a worker
         headers={key: _checked(value) if callable(value) else value for key, value in headers.items()},
         allow_other_origin=settings.allow_other_origin,
         verify=str(settings.ca_file) if settings.ca_file is not None else True,

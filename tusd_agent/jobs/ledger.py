@@ -204,6 +204,7 @@ class Ledger:
                         Event.ENQUEUE,
                         attempts=0,
                         not_before=now,
+                        waiting_since=now,
                         finished_at=None,
                         reason=None,
                     )

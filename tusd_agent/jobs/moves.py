@@ -14,13 +14,13 @@ from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, t
 COLUMNS = frozenset(
     {
         "not_before", "claimed_at", "delivered_at", "finished_at", "attempts", "restarts", "claim_id",
-        "upload_url", "offset_bytes", "digest", "digest_bytes", "last_error", "reason",
+        "upload_url", "offset_bytes", "digest", "digest_bytes", "last_error", "reason", "final_answer", "waiting_since",
     }
 )  # fmt: skip
 """The columns that an event may change under their own names; path and fingerprint have verbs of their own."""
 
 FRESH_UPLOAD: Mapping[str, Any] = MappingProxyType(
-    {"upload_url": None, "offset_bytes": 0, "digest": None, "digest_bytes": 0}
+    {"upload_url": None, "offset_bytes": 0, "digest": None, "digest_bytes": 0, "final_answer": None}
 )
 """The columns of a job none of whose content lies on a server."""
 

@@ -9,8 +9,8 @@ from .headers import check_header_value, kind_of
 
 _PATH = "the path of a file (str or Path), or a binary file-like object such as open(path, 'rb')"
 _SIZES = ("chunk_size", "small_file_bytes")
-_CALLABLES = ("on_created", "on_retry", "throttle", "on_progress", "progress_callback")
-_TEXTS = ("idempotency_key", "filename")
+_CALLABLES = ("on_created", "on_retry", "throttle", "on_progress", "progress_callback", "on_final_answer")
+_TEXTS = ("idempotency_key", "filename", "final_answer")
 
 
 def check_settings(**settings: Any) -> None:
@@ -18,7 +18,7 @@ def check_settings(**settings: Any) -> None:
     for name in ("chunk_size", "small_file_bytes", "max_retries"):
         if name != "chunk_size" or settings[name] is not None:
             check_count(name, settings[name])
-    for name in ("retry_delay", "max_retry_delay", "min_retry_delay"):
+    for name in ("retry_delay", "max_retry_delay", "min_retry_delay", "max_retry_after"):
         if not _number(name, settings[name]) >= 0:  # nor is it no number at all
             raise ValueError(f"{name} is {settings[name]}; give a number of seconds, 0 or more")
     for name in ("timeout", "connect_timeout"):

@@ -47,7 +47,10 @@ class CallOptions(TypedDict, total=False):
     body leaves. `on_retry(error, fruitless, seconds)`: before each pause; what failed, how many attempts in a row
     brought nothing (of `max_retries` + 1), and how long the pause is. `throttle(bytes)`: called before each block.
     `idempotency_key`: sent with the creation, by default a new one. `checksum`: `"sha1"` or another of `hashlib`'s
-    names, or `"auto"`; each PATCH then has `Upload-Checksum`.
+    names, or `"auto"`; each PATCH then has `Upload-Checksum`. `on_final_answer(text)`: called at once when the request
+    with the last byte is answered with an error, and with None when the server turns out not to have it all; a call
+    that goes on with such an upload gives that text as `final_answer`, and raises `FinishedWithServerError` where the
+    server has it all.
     """
 
     chunk_size: int | None
@@ -60,6 +63,8 @@ class CallOptions(TypedDict, total=False):
     throttle: Callable[[int], None] | None
     idempotency_key: str | None
     checksum: str | None
+    final_answer: str | None
+    on_final_answer: Callable[[str | None], None] | None
 
 
 class Order(NamedTuple):
@@ -86,6 +91,8 @@ class Order(NamedTuple):
     on_progress: Callable[[int, int], None] | None = None
     on_retry: OnRetry | None = None
     throttle: Callable[[int], None] | None = None
+    final_answer: str | None = None
+    on_final_answer: Callable[[str | None], None] | None = None
 
 
 class Learnt:

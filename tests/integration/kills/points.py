@@ -163,5 +163,5 @@ def _watch_uploads(diary: Diary) -> None:
         diary.write(recorded=str(job.uuid), url=upload_url)
         return moved
 
-    TUSClient.send = watched_send  # type: ignore[method-assign]
-    Claims.created = watched_created  # type: ignore[method-assign]
+    TUSClient.send = watched_send  # type: ignore[method-assign, assignment]
+    Claims.created = watched_created  # type: ignore[method-assign, assignment]
