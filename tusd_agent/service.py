@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import __version__
-from .config import WEEKDAYS, CredentialError, EndpointSettings, Settings, WatchSettings, minute_of_day
+from .config import (
+    WEEKDAYS,
+    AgentSettings,
+    CredentialError,
+    EndpointSettings,
+    Settings,
+    WatchSettings,
+    minute_of_day,
+)
 from .control.commands import Commands
 from .control.replies import (
     Endpoint,
@@ -30,11 +38,13 @@ from .delivery.bandwidth import Bandwidth, Throttle
 from .delivery.command import Command
 from .delivery.emptying import EmptyFolders
 from .delivery.flight import FlightFigures
-from .delivery.pool import EndpointState, Pool
+from .delivery.line import EndpointState
+from .delivery.pool import Pool
 from .delivery.rules import EndpointRules, FolderRules
 from .delivery.timetable import TimedLimit
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
+from .intake.retiring import Keep
 from .jobs.claims import Claims
 from .jobs.database import Database, DatabaseUnusable
 from .jobs.folders import Folders
@@ -43,6 +53,7 @@ from .jobs.lock import StateInUse, StateLock
 from .jobs.model import shown
 from .jobs.orders import Applied, Orders, Verb
 from .jobs.reader import Count, Reader
+from .jobs.retention import Retention
 from .jobs.selection import Selection
 from .jobs.states import WAITING, WORKING, State
 from .systemd import Notifier
@@ -86,7 +97,7 @@ class Service:
         self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
-        claims = Claims(self._database)
+        claims = Claims(self._database, settings.agent.small_file_bytes)
         self._claims = claims
         self._orders = Orders(self._database, self._wake, self._revoke)
         self._intake = Intake(
@@ -95,6 +106,7 @@ class Service:
             memory=Folders(self._database),
             rescan_interval_seconds=settings.agent.rescan_interval_seconds,
             canary_folder=Path(settings.agent.socket).parent,
+            keep=_keep(settings.agent, self._database),
         )
         self.bandwidth = _bandwidth(settings, clock)
         self._empty_folders = EmptyFolders()
@@ -174,16 +186,19 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         clean = self._database.open()
+        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
+        recovered = self._claims.recover()
         if self._database.loss is not None:
             log.error(
                 "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
                 self._database.loss,
             )
-        recovered = self._claims.recover()
-        if not clean:
+        elif not clean:
             log.warning(
                 "the last run did not end cleanly; the database is intact, %s put back", _plural(recovered, "job")
             )
+        if self._database.witness_problem is not None:
+            log.warning("%s", self._database.witness_problem)
         folders = {str(watch.path) for watch in self._settings.watch}
         held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
         if held:
@@ -266,11 +281,12 @@ class Service:
 
     def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
         reasons = self._intake.problems()
+        reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
         # A job is delivered and not disposing only when its disposal has been put off.
         put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
         if put_off:
             reasons.append(
-                f"{_plural(put_off, 'file')} arrived, but what is to be done with them could not be done yet: "
+                f"{_plural(put_off, 'file')} arrived, but what is to follow (after_upload) could not be done yet: "
                 "tusd-agent jobs --state delivered says why"
             )
         held = sum(count.jobs for count in counts if count.state is State.HELD)
@@ -301,6 +317,12 @@ class Service:
 
     def _revoke(self, job_id: int) -> None:
         self._pool.revoke(job_id)
+
+
+def _keep(agent: AgentSettings, database: Database) -> Keep | None:
+    if not agent.retention_days:
+        return None
+    return Keep(Retention(database), agent.retention_days * 86_400.0, agent.retention_jobs)
 
 
 def watched_folder(watch: WatchSettings) -> WatchedFolder:
@@ -344,6 +366,7 @@ def _folder_rules(watch: WatchSettings, config_file: Path | None, empty_folders:
         empty_folders=empty_folders if watch.remove_empty_folders else None,
         priority=watch.priority,
         settle_seconds=watch.settle_seconds,
+        give_up_after_seconds=watch.give_up_after_seconds,
         metadata=watch.metadata,
     )
 
@@ -379,6 +402,7 @@ def _endpoint_rules(
         max_retries=RECONNECTS,
         retry_delay=RECONNECT_SECONDS,
         max_retry_delay=LONGEST_RECONNECT_SECONDS,
+        max_retry_after=0.0,  # what the server asks for is asked of all jobs: not slept off in a worker
         headers={key: _checked(value) if callable(value) else value for key, value in headers.items()},
         allow_other_origin=settings.allow_other_origin,
         verify=str(settings.ca_file) if settings.ca_file is not None else True,

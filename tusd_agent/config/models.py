@@ -49,12 +49,17 @@ class AgentSettings(_Section):
     """``[agent]``: the process itself."""
 
     workers: Annotated[Whole, Field(ge=1, le=256, description="a whole number from 1 to 256")] = 4
+    small_file_bytes: Annotated[SizeBytes, Field(description='bytes, such as 1048576, "16MiB" or "16MB"')] = 16 << 20
     state_dir: Annotated[AbsolutePath, Field(description=_PATH)]
     socket: Annotated[AbsolutePath, Field(description=f"{_PATH}; at most 107 bytes long")]
     socket_group: Annotated[OptionalText, Field(description="the name of a group")] = None
     rescan_interval_seconds: Annotated[
         Seconds, Field(ge=1, le=31 * 86400, description="seconds, from 1 to 2678400 (31 days)")
     ] = 600.0
+    retention_days: Annotated[
+        Seconds, Field(ge=0, le=36600, description="days, from 0 to 36600 (a century); 0: for ever")
+    ] = 90.0
+    retention_jobs: Annotated[Whole, Field(ge=0, description="a whole number, 0 or more; 0: no limit")] = 1_000_000
     rate_limit: Annotated[RateBytes, Field(description=_RATE)] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error")
@@ -158,6 +163,9 @@ class WatchSettings(_Section):
     ] = 300.0
     remove_empty_folders: Annotated[bool, Field(description=_SWITCH)] = False
     priority: Annotated[Whole, Field(ge=-100, le=100, description="a whole number from -100 to 100")] = 0
+    give_up_after_seconds: Annotated[Seconds, Field(ge=0, le=_YEARS, description=_AGE.replace("no limit", "never"))] = (
+        0.0
+    )
     metadata: Annotated[Metadata, Field(description="a table of texts, numbers or true and false; keys are ASCII")] = (
         Field(default_factory=dict)
     )

@@ -10,6 +10,9 @@ from .states import State
 ASIDE_PREFIX = b".tusd-agent-"
 """How the name of a file begins that is renamed aside just before it is deleted or moved: never taken by intake."""
 
+NAME_MAX_BYTES = 255
+"""So long may a name be on the file systems of Linux (limits.h, NAME_MAX)."""
+
 
 def aside_uuid(name: bytes) -> UUID | None:
     """The uuid of the job whose aside file has this name; `None` for a name that is no aside file's."""
@@ -120,7 +123,9 @@ class Job:
     """One row. Instants are seconds since the epoch, `None` where it has not happened yet.
 
     `digest` is the SHA-256 of the first `digest_bytes` bytes that were sent: of the whole content once those are
-    `size_bytes`. `offset_bytes` is a hint; the truth is the server's.
+    `size_bytes`. `offset_bytes` is a hint; the truth is the server's. `final_answer`: the error that the server
+    answered the request with the last byte with, while it is not known what became of that. `waiting_since`: since
+    when it has waited to be sent, where that is not since `created_at`.
     """
 
     id: int
@@ -143,6 +148,8 @@ class Job:
     digest_bytes: int
     last_error: str | None
     reason: str | None
+    final_answer: str | None = None
+    waiting_since: float | None = None
 
     @property
     def size_bytes(self) -> int:

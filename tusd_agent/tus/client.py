@@ -2,24 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
-import requests
-
-from . import arguments, core, creation, termination
+from . import arguments
 from .conveniences import File, Metadata, Progress, ProgressCallback, opened, with_defaults
-from .discovery import ServerInfo
-from .errors import TUSUploadError, creation_failed
-from .info import UploadInfo
+from .one_request import OneRequest
 from .order import CallOptions, UploadResult
 from .overriding import OverridingTransport
-from .patience import Cancel, Watch
-from .sending import Sender
+from .retry import MAX_RETRY_AFTER_SECONDS
 from .sources import BytesSource, FileSource, Source
-from .store import UploadStore
 from .streams import StreamSource
-from .transport import Credentials, Headers
-from .trust import trusted
+from .transport import Headers
+from .trust import Path, shown, trusted
+
+if TYPE_CHECKING:
+    import requests
+
+    from .store import UploadStore
 
 # How often `upload` begins anew when the server loses the upload in the middle.
 DEFAULT_MAX_RESTARTS = 3
@@ -27,7 +26,7 @@ DEFAULT_MAX_RESTARTS = 3
 DEFAULT_SMALL_FILE_BYTES = 64 * 1024
 
 
-class TUSClient(Sender):
+class TUSClient(OneRequest):
     """A client of one tus server. Thread-safe; the constructor does no I/O.
 
     `endpoint`: the creation URL. `chunk_size`: bytes per PATCH; None (or 0) sends all in one, as the specification asks
@@ -35,16 +34,17 @@ class TUSClient(Sender):
     `connect_timeout`: seconds for a connection to be made (None: as `timeout`).
     `max_retries`: further attempts after one without progress; `retry_delay`, `max_retry_delay`: the first and the
     longest pause (seconds, exponential, full jitter); `min_retry_delay`: the shortest, for servers need that long to
-    notice a cut connection. `headers`: sent with every request to the endpoint's origin and to no other; values may be
-    callables, evaluated for each request. `allow_empty=False` refuses empty files. `allow_other_origin`: accept upload
-    URLs on another host. `store`: remembers the URLs of unfinished uploads (`FileStore`), so that the same `upload` of
-    the same file goes on after a crash. `small_file_bytes`: up to this size `upload` and `upload_bytes` send the body
-    with the creation, where the server offers it and neither `store` nor `on_created` waits for the URL; should that
-    answer be lost, the next attempt makes a second copy on the server. 0: never. `checksum`: see `CallOptions`.
-    `method_override`: send PATCH and DELETE as POST; left False, a 405 or 501 teaches it. `verify`: True, False,
-    "system" for what OpenSSL trusts on this machine, or a file of CA certificates; `cert`: a client's certificate,
-    (file, key file) or one file with both; `proxies`: as for requests. Proxies and netrc are read once from the
-    environment.
+    notice a cut connection; `max_retry_after`: the longest pause that is made because the server asks for it
+    (Retry-After), where it asks for more the call ends. `headers`: sent with every request to the endpoint's origin and
+    to no other; values may be callables, evaluated for each request. `allow_empty=False` refuses empty files.
+    `allow_other_origin`: accept upload URLs on another host. `store`: remembers the URLs of unfinished uploads
+    (`FileStore`), so that the same `upload` of the same file goes on after a crash. `small_file_bytes`: up to this size
+    `upload` and `upload_bytes` send the body with the creation, where the server offers it and neither `store` nor
+    `on_created` waits for the URL; should that answer be lost, the next attempt makes a second copy on the server. 0:
+    never. `checksum`: see `CallOptions`. `method_override`: send PATCH and DELETE as POST; left False, a 405 or 501
+    teaches it. `verify`: True, False, "system" for what OpenSSL trusts on this machine, or a file of CA certificates;
+    `cert`: a client's certificate, (file, key file) or one file with both; `proxies`: as for requests. Proxies and
+    netrc are read once from the environment.
     `session` may be replaced by any `requests.Session`, which then keeps its own ways.
     """
 
@@ -57,17 +57,18 @@ class TUSClient(Sender):
         retry_delay: float = 1.0,
         headers: Headers | None = None,
         *,
-        store: UploadStore | None = None,
+        store: "UploadStore | None" = None,
         small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
         checksum: str | None = None,
         method_override: bool = False,
         allow_empty: bool = True,
         allow_other_origin: bool = False,
-        verify: bool | str = True,
-        cert: str | tuple[str, str] | None = None,
+        verify: bool | Path = True,
+        cert: Path | tuple[Path, Path] | None = None,
         proxies: Mapping[str, str] | None = None,
         max_retry_delay: float = 60.0,
         min_retry_delay: float = 0.5,
+        max_retry_after: float = MAX_RETRY_AFTER_SECONDS,
         connect_timeout: float | None = None,
     ) -> None:
         arguments.check_settings(
@@ -78,6 +79,7 @@ class TUSClient(Sender):
             retry_delay=retry_delay,
             max_retry_delay=max_retry_delay,
             min_retry_delay=min_retry_delay,
+            max_retry_after=max_retry_after,
             small_file_bytes=small_file_bytes,
             headers=headers,
             proxies=proxies,
@@ -91,7 +93,7 @@ class TUSClient(Sender):
             timeout_seconds=timeout,
             connect_timeout_seconds=connect_timeout,
             verify=trusted(verify),
-            cert=cert,
+            cert=shown(cert),
             proxies=proxies,
         )
         super().__init__(transport)
@@ -100,6 +102,7 @@ class TUSClient(Sender):
         self.retry_delay = retry_delay
         self.max_retry_delay = max_retry_delay
         self.min_retry_delay = min_retry_delay
+        self.max_retry_after = max_retry_after
         self.store = store
         self.small_file_bytes = small_file_bytes
         self.checksum = checksum
@@ -116,11 +119,11 @@ class TUSClient(Sender):
         return self._transport.timeout_seconds
 
     @property
-    def session(self) -> requests.Session:
+    def session(self) -> "requests.Session":
         return self._transport.session
 
     @session.setter
-    def session(self, session: requests.Session) -> None:
+    def session(self, session: "requests.Session") -> None:
         arguments.check_session(session)
         self._transport.session = session
 
@@ -254,59 +257,6 @@ class TUSClient(Sender):
         )
         return self._run(order, watch)
 
-    def create(
-        self,
-        size: int,
-        metadata: Metadata | None = None,
-        *,
-        request_headers: Headers | None = None,
-        cancel: Cancel | None = None,
-        deadline: float | None = None,
-    ) -> str:
-        """The URL of a new, empty upload for `size` bytes, to be sent by `send(upload_url=…)`."""
-        arguments.check_count("size", size)
-        arguments.check_options({"metadata": metadata, "request_headers": request_headers})
-        watch = _watch(cancel, deadline)
-        try:
-            created = self._budget(watch).run(
-                lambda: creation.create(
-                    self._transport,
-                    size,
-                    metadata,
-                    watch=watch,
-                    extra=Credentials(request_headers, self.endpoint) if request_headers else None,
-                    max_size=self._discovery.remembered.max_size,
-                    allow_other_origin=self.allow_other_origin,
-                )
-            )
-        except TUSUploadError as error:
-            raise creation_failed(error) from error.__cause__
-        return created.url
-
-    def get_upload_info(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> UploadInfo:
-        """How far the upload is. One this client is sending is not asked about: a HEAD would cut it off on tusd.
-
-        Raises `UploadGone` when the server does not know it.
-        """
-        with self._lock:
-            active = self._active.get(url)
-        if active is not None:
-            return UploadInfo.of_active(active, url)
-        watch = _watch(cancel, deadline)
-        return UploadInfo.of(self._budget(watch).run(lambda: core.head(self._transport, url, watch=watch)))
-
-    def delete_upload(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> None:
-        """Removes the upload from the server, finished or not; fine when it is gone already.
-
-        Raises `UploadRefused` where the server does not support that.
-        """
-        watch = _watch(cancel, deadline)
-        self._budget(watch).run(lambda: termination.terminate(self._transport, url, watch=watch))
-
-    def server_info(self, *, cancel: Cancel | None = None, deadline: float | None = None) -> ServerInfo:
-        """What the server says it can do (OPTIONS), remembered for an hour; `known` is False if it does not say."""
-        return self._discovery.ask(_watch(cancel, deadline))
-
     def fresh_connections(self) -> None:
         """Drops idle connections, say after the network changed; requests under way go on."""
         self._transport.fresh_connections()
@@ -321,8 +271,3 @@ class TUSClient(Sender):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _watch(cancel: Cancel | None, deadline: float | None) -> Watch:
-    arguments.check_options({"cancel": cancel, "deadline": deadline})
-    return Watch(cancel, deadline)

@@ -1,18 +1,19 @@
 """What one call asks for, what comes of it, and what a client learns on the way."""
 
 import threading
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from .errors import UploadInterrupted
 from .metadata import MetadataValue
 from .patience import Cancel
+from .records import Record
 from .sources import Source
 from .streams import StreamSource
 from .transport import Headers
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Of the failure, how many attempts in a row have brought nothing, and the seconds until the next.
 OnRetry = Callable[[UploadInterrupted, int, float], None]
@@ -21,8 +22,7 @@ OnRetry = Callable[[UploadInterrupted, int, float], None]
 GATHERED_BYTES = 32 << 20
 
 
-@dataclass(frozen=True)
-class UploadResult:
+class UploadResult(Record):
     """A finished upload. Sizes in bytes.
 
     `offset_resumed_from`: what the server already had when the call began (0 for a new upload); `bytes_sent`: body
@@ -35,7 +35,7 @@ class UploadResult:
     offset_resumed_from: int = 0
     bytes_sent: int = 0
     attempts: int = 1
-    expires: datetime | None = None
+    expires: "datetime | None" = None
 
 
 class CallOptions(TypedDict, total=False):
@@ -47,7 +47,10 @@ class CallOptions(TypedDict, total=False):
     body leaves. `on_retry(error, fruitless, seconds)`: before each pause; what failed, how many attempts in a row
     brought nothing (of `max_retries` + 1), and how long the pause is. `throttle(bytes)`: called before each block.
     `idempotency_key`: sent with the creation, by default a new one. `checksum`: `"sha1"` or another of `hashlib`'s
-    names, or `"auto"`; each PATCH then has `Upload-Checksum`.
+    names, or `"auto"`; each PATCH then has `Upload-Checksum`. `on_final_answer(text)`: called at once when the request
+    with the last byte is answered with an error, and with None when the server turns out not to have it all; a call
+    that goes on with such an upload gives that text as `final_answer`, and raises `FinishedWithServerError` where the
+    server has it all.
     """
 
     chunk_size: int | None
@@ -60,10 +63,11 @@ class CallOptions(TypedDict, total=False):
     throttle: Callable[[int], None] | None
     idempotency_key: str | None
     checksum: str | None
+    final_answer: str | None
+    on_final_answer: Callable[[str | None], None] | None
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """One upload as it is wanted. Sizes in bytes.
 
     `chunk_size`: None for all that is left in one PATCH. `small_file_bytes`: up to this size the body may go with the
@@ -72,21 +76,23 @@ class Order:
     """
 
     source: Source | StreamSource
+    idempotency_key: str
     metadata: Mapping[str, MetadataValue] | None = None
     upload_url: str | None = None
     chunk_size: int | None = None
     max_restarts: int = 0
     request_headers: Headers | None = None
-    idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
     allow_other_origin: bool = False
     small_file_bytes: int = 0
     checksum: str | None = None
-    creation_headers: Mapping[str, str] = field(default_factory=dict)
+    creation_headers: Mapping[str, str] | None = None
     on_located: Callable[[str, float | None], None] | None = None
     on_created: Callable[[str], None] | None = None
     on_progress: Callable[[int, int], None] | None = None
     on_retry: OnRetry | None = None
     throttle: Callable[[int], None] | None = None
+    final_answer: str | None = None
+    on_final_answer: Callable[[str | None], None] | None = None
 
 
 class Learnt:
