@@ -203,7 +203,7 @@ def test_a_stop_ends_it_with_all_its_children(program: Program, job: Job, tmp_pa
 
 
 def test_one_that_minds_sigterm_may_clean_up(program: Program, job: Job, tmp_path: Path) -> None:
-    script = "trap 'echo cleaned >\"$1/cleaned\"; exit 0' TERM\nwhile :; do sleep 0.1; done"
+    script = "trap 'sleep 0.3; echo cleaned >\"$1/cleaned\"; exit 0' TERM\nwhile :; do sleep 0.1; done"
     with pytest.raises(CommandFailed, match="ran for"):
         run(program(script, timeout_seconds=0.5), job, GO_ON)
     assert (tmp_path / "cleaned").exists()
