@@ -31,7 +31,7 @@ BATCH = 1000
 REAL_FILES = 6000
 IN_A_DIRECTORY = 2000
 PATH_BYTES = 60
-NOW = 1_900_000_000.0
+NOW = time.time()
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def founds(folder: Path, count: int, real: int) -> Iterator[Found]:
             path.write_bytes(b"x")
             fingerprint = Fingerprint.of(path.stat())
         else:
-            written_ns = 1_800_000_000_123_456_789 + number * 1_000_003
+            written_ns = int(NOW - 86400) * 10**9 + 123_456_789 + number * 1_000_003
             fingerprint = Fingerprint(number * 7919 % 50_000_000, written_ns, written_ns + 5001, 10_000_000 + number)
         yield Found(place, fingerprint, "default")
 
@@ -88,7 +88,7 @@ class Queue:
         for number, found in enumerate(founds(folder, count, real), 1):
             batch.append(found)
             if len(batch) == BATCH or number == count:
-                ledger.enqueue(batch, 1_800_000_000.123 + number / BATCH)
+                ledger.enqueue(batch, NOW - 7200 + number / BATCH)
                 batch.clear()
         self.rows_per_second = count / (time.monotonic() - began_at)
 
