@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.files import wait_for
+from tests.tus.fault_server import Fault, FaultServer
 from tusd_agent.delivery.breaker import BreakerState
 from tusd_agent.delivery.policy import LONGEST_BACKOFF_SECONDS
 from tusd_agent.jobs.states import TOO_OLD, State
 from tusd_agent.tus.errors import AuthRequired, ServerBusy, UploadInterrupted
 
 from .edge import Crowd, Edge, crowd, down
-from .living import Clock
+from .living import Clock, delivering
 
 MANY = [f"{number:03}" for number in range(60)]
 
@@ -246,3 +247,18 @@ def test_jobs_that_waited_too_long_fail_and_retry_brings_them_back(tmp_path: Pat
         edge.answer = lambda name: None
         c.live(61.0)
         assert sorted(edge.names) == ["a", "e"]
+
+
+def test_after_the_breaker_opened_the_probe_has_a_connection_of_its_own(tmp_path: Path) -> None:
+    with FaultServer() as server, delivering(tmp_path, server.endpoint) as d:
+        for number in range(6):
+            d.put(b"%d" % number, b"x")
+        d.run(1, seconds=0.0)
+        server.fail("POST", *[Fault(status=500)] * 3)
+        d.run(3, seconds=0.0)
+        assert d.pool.endpoint_states()[0].breaker is BreakerState.OPEN
+        assert len({request.connection for request in server.requests}) == 1, "kept as long as it seems good"
+        before = len(server.requests)
+        d.run(12)
+        assert d.states() == [State.DONE] * 6
+        assert {request.connection for request in server.requests[before:]}.isdisjoint({1})

@@ -204,16 +204,16 @@ class Pool:
                 self._changed.notify()
             return terminate(self._claims, accepting, now, self._rng, self._stopping)
         flight, line, rules = taken
+        carried = False
         try:
             self._worker.carry(flight, line.rules, rules)
-        except Exception:
-            with self._changed:
-                self._owed.append(flight.job)
-            # This thread will pause: others must look whether something may go now.
-            self.wake()
-            raise
+            carried = True
         finally:
             with self._changed:
+                if not carried:
+                    self._owed.append(flight.job)
+                    # This thread will pause: others must look whether something may go now.
+                    self._changed.notify_all()
                 del self._flights[flight.job.id]
                 line.end(flight.job.id)
                 if rules.give_up_after_seconds:
