@@ -42,10 +42,11 @@ class CallOptions(TypedDict, total=False):
     """What every call that sends takes besides its own arguments.
 
     `chunk_size`: bytes per PATCH, for this call. `cancel`: obeyed within a second, name resolution apart, and what a
-    session of the caller's own waits for. `deadline`: seconds for the whole call. `max_restarts`: how often an upload that the server lost (404, 410) is begun anew.
-    `request_headers`: sent with this call's requests only. `on_created(url)`: called before the first byte of the
-    body leaves. `on_retry(error, fruitless, seconds)`: before each pause; what failed, how many attempts in a row
-    brought nothing (of `max_retries` + 1), and how long the pause is. `throttle(bytes)`: called before each block.
+    session of the caller's own waits for. `deadline`: seconds for the whole call. `max_restarts`: how often an upload
+    that the server lost (404, 410) is begun anew. `request_headers`: sent with this call's requests only.
+    `on_created(url)`: called before the first byte of the body leaves. `on_retry(error, fruitless, seconds)`: before
+    each pause; what failed, how many attempts in a row brought nothing (of `max_retries` + 1), and how long the pause
+    is. `throttle(bytes)`: called before each block.
     `idempotency_key`: sent with the creation, by default a new one. `checksum`: `"sha1"` or another of `hashlib`'s
     names, or `"auto"`; each PATCH then has `Upload-Checksum`.
     """
