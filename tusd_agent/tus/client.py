@@ -45,7 +45,9 @@ class TUSClient(OneRequest):
     teaches it. `verify`: True, False, "system" for what OpenSSL trusts on this machine, or a file of CA certificates;
     `cert`: a client's certificate, (file, key file) or one file with both; `proxies`: as for requests. Proxies and
     netrc are read once from the environment.
-    `session` may be replaced by any `requests.Session`, which then keeps its own ways.
+    `session` may be replaced by any `requests.Session`, which then keeps its own ways: while it waits for the network,
+    neither `cancel` nor `deadline` ends that before `timeout` does.
+    A process that is forked off opens connections of its own; a session that was put in place is for one process.
     """
 
     def __init__(

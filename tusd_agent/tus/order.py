@@ -41,11 +41,12 @@ class UploadResult(Record):
 class CallOptions(TypedDict, total=False):
     """What every call that sends takes besides its own arguments.
 
-    `chunk_size`: bytes per PATCH, for this call. `cancel`: obeyed within a second, name resolution apart. `deadline`:
-    seconds for the whole call. `max_restarts`: how often an upload that the server lost (404, 410) is begun anew.
-    `request_headers`: sent with this call's requests only. `on_created(url)`: called before the first byte of the
-    body leaves. `on_retry(error, fruitless, seconds)`: before each pause; what failed, how many attempts in a row
-    brought nothing (of `max_retries` + 1), and how long the pause is. `throttle(bytes)`: called before each block.
+    `chunk_size`: bytes per PATCH, for this call. `cancel`: obeyed within a second, name resolution apart, and what a
+    session of the caller's own waits for. `deadline`: seconds for the whole call. `max_restarts`: how often an upload
+    that the server lost (404, 410) is begun anew. `request_headers`: sent with this call's requests only.
+    `on_created(url)`: called before the first byte of the body leaves. `on_retry(error, fruitless, seconds)`: before
+    each pause; what failed, how many attempts in a row brought nothing (of `max_retries` + 1), and how long the pause
+    is. `throttle(bytes)`: called before each block.
     `idempotency_key`: sent with the creation, by default a new one. `checksum`: `"sha1"` or another of `hashlib`'s
     names, or `"auto"`; each PATCH then has `Upload-Checksum`. `on_final_answer(text)`: called at once when the request
     with the last byte is answered with an error, and with None when the server turns out not to have it all; a call
