@@ -137,23 +137,10 @@ def test_a_rate_that_rises_is_felt_within_a_moment() -> None:
     assert not thread.is_alive()
 
 
-def test_large_and_small_takers_are_served_in_turn() -> None:
-    bucket = TokenBucket(lambda: 4000)
-    given = {"large": 0, "small": 0}
-    over = threading.Event()
-
-    def take(name: str, wanted: int) -> None:
-        while size := bucket.take(wanted, over):
-            given[name] += size
-
-    threads = [threading.Thread(target=take, args=each) for each in (("large", 10**6), ("small", 100))]
-    for thread in threads:
-        thread.start()
-    wait_for(lambda: sum(given.values()) > 4000, 30, "a second's worth")
-    over.set()
-    for thread in threads:
-        thread.join(10)
-    assert given["small"] == pytest.approx(given["large"], rel=0.2)
+def test_a_large_taker_gets_no_more_at_a_time_than_a_small_one() -> None:
+    clock = Clock()
+    bucket = TokenBucket(lambda: 4000, monotonic=clock)
+    assert [bucket.take(wanted, clock) for wanted in (10**6, 100, 10**6, 100, 30)] == [100, 100, 100, 100, 30]
 
 
 @pytest.mark.parametrize("rates", [(4000, 1000), (1000, 4000), (1100, 1000), (1000, 0), (1000, 1000)])
@@ -180,13 +167,13 @@ def test_two_endpoints_share_the_rate_of_the_agent() -> None:
     for thread in threads:
         thread.start()
     wait_for(lambda: sum(given.values()) > 30_000, 60, "a second and a half's worth")
-    seconds = time.monotonic() - begun
     over.set()
     for thread in threads:
         thread.join(10)
+    seconds = time.monotonic() - begun
     assert given["one"] <= 5000 * (seconds + 0.1)
     assert sum(given.values()) <= 20_000 * (seconds + 0.3)
-    assert given["one"] > 0.1 * given["other"]
+    assert all(given.values())
 
 
 def test_limits_set_by_hand_replace_those_of_the_settings() -> None:
