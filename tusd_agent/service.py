@@ -10,7 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from . import __version__
-from .config import CredentialError, EndpointSettings, Settings, WatchSettings
+from .config import (
+    WEEKDAYS,
+    AgentSettings,
+    CredentialError,
+    EndpointSettings,
+    Settings,
+    WatchSettings,
+    minute_of_day,
+)
 from .control.commands import Commands
 from .control.replies import (
     Endpoint,
@@ -26,12 +34,17 @@ from .control.replies import (
     path_b64,
 )
 from .control.server import ControlServer, SocketUnusable
+from .delivery.bandwidth import Bandwidth, Throttle
+from .delivery.command import Command
+from .delivery.emptying import EmptyFolders
 from .delivery.flight import FlightFigures
 from .delivery.line import EndpointState
 from .delivery.pool import Pool
 from .delivery.rules import EndpointRules, FolderRules
+from .delivery.timetable import TimedLimit
 from .intake.folder import FolderState, WatchedFolder, WatcherHealth
 from .intake.intake import Intake
+from .intake.retiring import Keep
 from .jobs.claims import Claims
 from .jobs.database import Database, DatabaseUnusable
 from .jobs.folders import Folders
@@ -40,6 +53,7 @@ from .jobs.lock import StateInUse, StateLock
 from .jobs.model import shown
 from .jobs.orders import Applied, Orders, Verb
 from .jobs.reader import Count, Reader
+from .jobs.retention import Retention
 from .jobs.selection import Selection
 from .jobs.states import WAITING, WORKING, State
 from .systemd import Notifier
@@ -92,14 +106,17 @@ class Service:
             memory=Folders(self._database),
             rescan_interval_seconds=settings.agent.rescan_interval_seconds,
             canary_folder=Path(settings.agent.socket).parent,
+            keep=_keep(settings.agent, self._database),
         )
+        self.bandwidth = _bandwidth(settings, clock)
+        self._empty_folders = EmptyFolders()
         self._pool = Pool(
             claims,
             [
-                _endpoint_rules(name, endpoint, settings.config_dir, environ)
+                _endpoint_rules(name, endpoint, settings.config_dir, environ, self.bandwidth.throttle(name))
                 for name, endpoint in settings.endpoint.items()
             ],
-            [_folder_rules(watch) for watch in settings.watch],
+            [_folder_rules(watch, settings.file, self._empty_folders) for watch in settings.watch],
             self._intake.note,
             self._intake.is_present,
             workers=settings.agent.workers,
@@ -128,6 +145,8 @@ class Service:
         if threading.current_thread() is threading.main_thread():
             # Whoever opens a file while we hold a read lease on it would otherwise kill us (fcntl(2), F_SETLEASE).
             signal.signal(signal.SIGIO, signal.SIG_IGN)
+            # Where it was ignored, as some that start us leave it, nobody would learn how a command ended (wait(2)).
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         try:
             self._start_store()
             self._control.start()
@@ -139,6 +158,8 @@ class Service:
             raise StartError(str(error), error.exit_code) from error
         threading.excepthook = self._thread_died
         self._pool.start()
+        if any(watch.remove_empty_folders for watch in self._settings.watch):
+            self._empty_folders.start()
         self._state = "ok"
         self._notifier.ready()
         log.info("tusd-agent %s runs: %s", __version__, self._status_line())
@@ -165,17 +186,19 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         clean = self._database.open()
+        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
+        recovered = self._claims.recover()
         if self._database.loss is not None:
             log.error(
                 "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
                 self._database.loss,
             )
-        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
-        recovered = self._claims.recover()
-        if not clean:
+        elif not clean:
             log.warning(
                 "the last run did not end cleanly; the database is intact, %s put back", _plural(recovered, "job")
             )
+        if self._database.witness_problem is not None:
+            log.warning("%s", self._database.witness_problem)
         folders = {str(watch.path) for watch in self._settings.watch}
         held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
         if held:
@@ -191,6 +214,7 @@ class Service:
         self._intake.stop()
         if not self._pool.stop(STOP_SECONDS):
             log.warning("a worker did not stop in time; its job goes on at the next start")
+        self._empty_folders.stop()
         self._control.stop()
         self._database.close()
         self._lock.release()
@@ -257,11 +281,12 @@ class Service:
 
     def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
         reasons = self._intake.problems()
+        reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
         # A job is delivered and not disposing only when its disposal has been put off.
         put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
         if put_off:
             reasons.append(
-                f"{_plural(put_off, 'file')} arrived, but could not be deleted or moved yet: "
+                f"{_plural(put_off, 'file')} arrived, but what is to follow (after_upload) could not be done yet: "
                 "tusd-agent jobs --state delivered says why"
             )
         held = sum(count.jobs for count in counts if count.state is State.HELD)
@@ -294,6 +319,12 @@ class Service:
         self._pool.revoke(job_id)
 
 
+def _keep(agent: AgentSettings, database: Database) -> Keep | None:
+    if not agent.retention_days:
+        return None
+    return Keep(Retention(database), agent.retention_days * 86_400.0, agent.retention_jobs)
+
+
 def watched_folder(watch: WatchSettings) -> WatchedFolder:
     """The folder as the intake is told of it."""
     return WatchedFolder(
@@ -321,11 +352,18 @@ def watched_folder(watch: WatchSettings) -> WatchedFolder:
     )
 
 
-def _folder_rules(watch: WatchSettings) -> FolderRules:
+def _folder_rules(watch: WatchSettings, config_file: Path | None, empty_folders: EmptyFolders) -> FolderRules:
+    command = None
+    if watch.after_upload == "command":
+        file = None if config_file is None else str(config_file)
+        command = Command(watch.command, watch.command_timeout_seconds, file)
     return FolderRules(
         path=str(watch.path),
         after_upload=watch.after_upload,
         move_to=str(watch.move_to) if watch.move_to is not None else None,
+        command=command,
+        marker_suffix=watch.marker_suffix if watch.contract == "marker" else None,
+        empty_folders=empty_folders if watch.remove_empty_folders else None,
         priority=watch.priority,
         settle_seconds=watch.settle_seconds,
         give_up_after_seconds=watch.give_up_after_seconds,
@@ -333,8 +371,26 @@ def _folder_rules(watch: WatchSettings) -> FolderRules:
     )
 
 
+def _bandwidth(settings: Settings, clock: Callable[[], float]) -> Bandwidth:
+    return Bandwidth(
+        settings.agent.rate_limit,
+        {name: endpoint.rate_limit for name, endpoint in settings.endpoint.items()},
+        [
+            TimedLimit(
+                from_minute=minute_of_day(limit.begins),
+                to_minute=minute_of_day(limit.ends),
+                rate_bytes_per_second=limit.rate,
+                days=frozenset(WEEKDAYS.index(day) for day in limit.days),
+                endpoint=limit.endpoint,
+            )
+            for limit in settings.limits
+        ],
+        clock=clock,
+    )
+
+
 def _endpoint_rules(
-    name: str, settings: EndpointSettings, config_dir: Path | None, environ: Mapping[str, str]
+    name: str, settings: EndpointSettings, config_dir: Path | None, environ: Mapping[str, str], throttle: Throttle
 ) -> EndpointRules:
     headers = settings.request_headers(config_dir, environ)
     cert = (str(settings.client_cert), str(settings.client_key)) if settings.client_key else settings.client_cert
@@ -359,8 +415,8 @@ def _endpoint_rules(
         digest=settings.digest,
         delete_proof=settings.delete_proof,
         max_concurrent=settings.max_concurrent,
-        rate_bytes_per_second=settings.rate_limit,
         allow_other_origin=settings.allow_other_origin,
+        throttle=throttle,
     )
 
 

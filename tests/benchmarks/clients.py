@@ -5,7 +5,6 @@ for it). Each library is used as its own documentation shows, with one piece of 
 what is measured, so each stands in its function.
 """
 
-import asyncio
 import os
 import socket
 import sys
@@ -50,6 +49,8 @@ def tuspy(endpoint: str, streams: int, paths: Iterable[str], chunk_size: int | N
 
 
 def aiotus(endpoint: str, streams: int, paths: Iterable[str]) -> None:
+    import asyncio
+
     import aiohttp
     import aiotus as library
 

@@ -39,9 +39,14 @@ def measure(command: list[str], environment: dict[str, str]) -> Run:
 
 
 def bare_environment(certificate: Path) -> dict[str, str]:
-    """The environment of every contender: no proxies, and `certificate` trusted by what each library asks."""
+    """The environment of every contender: no proxies, and `certificate` trusted by what each library asks.
+
+    Bytecode is kept, whatever the caller's own environment says: installed packages have theirs already, and ours alone
+    would be compiled anew for each run.
+    """
     trust = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
     kept = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "PYTHONPATH": str(ROOT), **dict.fromkeys(trust, str(certificate))}
 
 

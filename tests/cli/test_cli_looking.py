@@ -8,37 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
+from tests.cli.conftest import Line
 from tests.control.served import Served
-from tusd_agent.cli import main
 from tusd_agent.control.client import ControlClient
 from tusd_agent.jobs.database import Database
 from tusd_agent.jobs.states import State
 
 NOT_RUNNING = "the agent is not running"
-
-
-class Line:
-    """The command line, with the agent's places named by the environment."""
-
-    def __init__(self, served: Served) -> None:
-        self.environ: dict[str, str | None] = {
-            "TUSD_AGENT_CONFIG": None,
-            "TUSD_AGENT_AGENT__SOCKET": str(served.socket),
-            "TUSD_AGENT_AGENT__STATE_DIR": str(served.database.path.parent),
-        }
-
-    def __call__(self, *arguments: str) -> Result:
-        return CliRunner().invoke(main, arguments, env=self.environ)
-
-    def json(self, *arguments: str) -> list[Any]:
-        return [json.loads(line) for line in self(*arguments, "--json").stdout.splitlines()]
-
-
-@pytest.fixture
-def line(served: Served) -> Line:
-    return Line(served)
 
 
 def test_status_of_a_running_agent(served: Served, line: Line) -> None:
@@ -333,7 +310,7 @@ def test_a_deferred_job_says_when_it_is_tried_again(served: Served, line: Line) 
         (["jobs", "--limit", "5", "--all"], "either --limit or --all"),
         (["show"], "ID|PATH"),
         (["statsu"], "Did you mean status?"),
-        (["frobnicate"], "There are: run, demo, check-config, upload, status, jobs, show, explain, retry,"),
+        (["frobnicate"], "There are: run, demo, check-config, upload, status, jobs, show, explain, verify, retry,"),
         (["status", "--verbose"], "--verbose"),
         (["--frobnicate"], "--frobnicate"),
     ],

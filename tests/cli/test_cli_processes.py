@@ -95,6 +95,23 @@ def test_run_twice_is_refused(agent_factory: Callable[..., Agent]) -> None:
     assert agent.status()["pid"] == agent.pid
 
 
+def test_a_signal_that_comes_in_another_thread_than_the_waiting_one_stops_it() -> None:
+    """As one that comes just as the main thread begins to wait: nothing wakes that by itself."""
+    code = (
+        "import signal, threading\n"
+        "from tusd_agent.cli.run import stop_on_signals\n"
+        "stop = threading.Event()\n"
+        "stop_on_signals(stop)\n"
+        "def other():\n"
+        "    input()\n"
+        "    signal.pthread_kill(threading.get_ident(), signal.SIGTERM)\n"
+        "threading.Thread(target=other).start()\n"
+        "stop.wait()\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], input=b"\n", timeout=30, check=False)
+    assert ended.returncode == 0
+
+
 def test_a_second_signal_ends_it_at_once() -> None:
     program = (
         "import threading\n"

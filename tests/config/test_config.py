@@ -188,7 +188,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ('[[watch]]\npath = "/srv/a"', "settle_seconds = 0.05", "0.05", "from 0.1"),
         ('[[watch]]\npath = "/srv/a"', "priority = 101", "101", "-100 to 100"),
         ('[[watch]]\npath = "/srv/a"', 'renamed = "old"', '"old"', "same or new"),
-        ('[[watch]]\npath = "/srv/a"', 'after_upload = "command"', '"command"', "keep, delete or move"),
+        ('[[watch]]\npath = "/srv/a"', 'after_upload = "archive"', '"archive"', "keep, delete, move or command"),
         ('[[watch]]\npath = "/srv/a"', 'include = "*.tif"', '"*.tif"', "list of patterns"),
     ],
 )

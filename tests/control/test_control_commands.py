@@ -97,8 +97,26 @@ def test_the_contents_of_a_path_can_be_filtered_and_paged_too(served: Served) ->
 
 def test_a_path_in_no_known_folder_has_no_jobs(served: Served) -> None:
     served.enqueue(b"a")
-    for path in (b"/srv/outer/a", b"/srv/out", b"/srv/out/", b"/elsewhere"):
+    for path in (b"/srv/outer/a", b"/srv/out/b", b"/srv", b"/elsewhere"):
         assert ids(get(served.commands, "/v1/jobs", path_b64=b64encode(path).decode())) == []
+
+
+def test_the_path_of_a_folder_stands_for_all_below_it(served: Served) -> None:
+    served.enqueue(b"a", b"x/b", b"x/y/c", b"xx/d")
+    for path, found in ((b"/srv/out", [4, 3, 2, 1]), (b"/srv/out/x/", [3, 2]), (b"/srv/out/x/y", [3])):
+        assert ids(get(served.commands, "/v1/jobs", path_b64=b64encode(path).decode())) == found
+
+
+def test_jobs_are_found_by_more_than_their_state(served: Served) -> None:
+    served.enqueue(b"a", b"b", now=100.0)
+    served.enqueue(b"c", folder="/srv/other", now=200.0)
+    served.fail("403 Forbidden")
+    assert ids(get(served.commands, "/v1/jobs", folder="/srv/other")) == [3]
+    assert ids(get(served.commands, "/v1/jobs", error="forbidden", state="failed")) == [1]
+    assert ids(get(served.commands, "/v1/jobs", pattern="*/b")) == [2]
+    assert ids(get(served.commands, "/v1/jobs", created_before=150, endpoint="default")) == [2, 1]
+    assert ids(get(served.commands, "/v1/jobs", created_after=150.5)) == [3]
+    assert ids(get(served.commands, "/v1/jobs", id=[1, 3])) == [3, 1]
 
 
 def test_the_root_folder_can_be_watched(served: Served) -> None:
@@ -119,8 +137,11 @@ def test_the_root_folder_can_be_watched(served: Served) -> None:
         ("/v1/jobs?cursor=-1", ["cursor = -1"]),
         (f"/v1/jobs?cursor={2**63}", ["cursor = 9223372036854775808"]),
         ("/v1/jobs?path_b64=c3J2", ["path_b64 = c3J2", "absolute path"]),
+        ("/v1/jobs?folder=a&folder=b", ["folder = given 2 times"]),
+        ("/v1/jobs?created_after=now", ["created_after = now", "seconds since the epoch"]),
+        ("/v1/jobs?id=x", ["id = x", "a whole number"]),
         ("/v1/jobs?path_b64=%00", ["path_b64 = \\x00"]),
-        ("/v1/jobs?states=failed", ["unknown parameter states", "state, limit, cursor, path_b64"]),
+        ("/v1/jobs?states=failed", ["unknown parameter states", "limit, cursor, id, path_b64, state, folder"]),
         ("/v1/status?verbose=1", ["unknown parameter verbose", "parameters here: none"]),
         ("/v1/jobs/seven", ["id = seven", "the number of a job"]),
         (f"/v1/jobs/{2**63}", ["id = 9223372036854775808"]),

@@ -2,7 +2,6 @@
 
 import errno
 import random
-import threading
 
 import pytest
 
@@ -15,7 +14,6 @@ from tusd_agent.delivery.policy import (
     backoff_seconds,
     judge,
 )
-from tusd_agent.delivery.ratelimit import TokenBucket
 from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR
 from tusd_agent.tus import errors
 
@@ -167,46 +165,3 @@ def test_an_unreadable_file_is_looked_at_again_soon_and_says_what_to_do() -> Non
     judged = judge(error, 50, random.Random(1))
     assert judged.wait_seconds <= 300
     assert "right to read" in judged.words
-
-
-class Clock:
-    """Monotonic time that passes only by waiting."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def is_set(self) -> bool:
-        return False
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.now += timeout or 0
-        return False
-
-
-def test_the_bucket_gives_its_rate_and_no_more() -> None:
-    clock = Clock()
-    bucket = TokenBucket(1000.0, monotonic=clock)
-    for _ in range(200):
-        bucket.take(100, clock)
-    assert 19.5 <= clock.now <= 20.5
-
-
-def test_a_bucket_saves_up_a_moment_only() -> None:
-    clock = Clock()
-    bucket = TokenBucket(1000.0, monotonic=clock)
-    clock.now = 3600.0
-    for _ in range(10):
-        bucket.take(100, clock)
-    assert clock.now - 3600.0 == pytest.approx(0.9)
-
-
-def test_a_bucket_without_rate_never_waits_and_a_stop_ends_the_wait() -> None:
-    clock = Clock()
-    TokenBucket(0.0, monotonic=clock).take(10**12, clock)
-    assert clock.now == 0
-    stop = threading.Event()
-    stop.set()
-    TokenBucket(1.0).take(10**9, stop)

@@ -2,7 +2,8 @@
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,9 +35,12 @@ class Living:
         self.database.open()
         self.ledger = Ledger(self.database)
         self.claims = Claims(self.database)
+        self.now = 1000.0
+        """The instant of the next tick that `tick_until` makes."""
+        self._ticks = False
         self.intake = self.build()
 
-    def build(self, path: Path | None = None, **rules: object) -> Intake:
+    def build(self, path: Path | None = None, look_again_seconds: float = 0.1, **rules: object) -> Intake:
         """The intake of the folder, with these settings; it replaces the present one."""
         settings = {"settle_seconds": SETTLE_SECONDS, **rules}
         folder = WatchedFolder(str(path or self.path), "default", **settings)  # type: ignore[arg-type]
@@ -46,7 +50,8 @@ class Living:
             memory=Folders(self.database),
             rescan_interval_seconds=3600,
             canary_folder=self.base / "run",
-            look_again_seconds=0.1,
+            monotonic=lambda: self.now if self._ticks else time.monotonic(),
+            look_again_seconds=look_again_seconds,
             retry_seconds=0.2,
         )
         return self.intake
@@ -75,6 +80,42 @@ class Living:
 
     def stop(self) -> None:
         self.intake.stop()
+
+    def tick_until(self, predicate: Callable[[], object], what: str, step_seconds: float = 0.1) -> None:
+        """Instead of `start`: ticks, at instants `step_seconds` apart, until `predicate` holds.
+
+        Only the watcher's threads need real time then; minutes pass as a test wants them to: see `now`.
+        """
+
+        self._ticks = True
+
+        def ticked() -> object:
+            self.intake.tick(self.now)
+            self.now += step_seconds
+            return predicate()
+
+        try:
+            wait_for(ticked, PATIENCE_SECONDS, what)
+        except AssertionError as late:
+            raise AssertionError(f"{late}: {self.state()}, {self.intake.health()}") from None
+
+    def tick_until_watched(self) -> None:
+        """Ticks until the first scan is over; from then on events tell of what happens."""
+        self.tick_until(lambda: self.state().last_scan_at and not self.state().scanning, "the first scan")
+        assert self.state().mode == "inotify"
+
+    def assert_events_come(self, *names: bytes, directory: Path | None = None) -> None:
+        """What is written there (in the folder) now is found, and by no scan. `names`: what is pending already."""
+        directory = directory or self.path
+        self.tick_until(lambda: not self.state().scanning, "the end of the scan")
+        scanned_at = self.state().last_scan_at
+        (directory / "by-event").write_bytes(b"content")
+        self.tick_until_names(*names, os.fsencode(directory.relative_to(self.path) / "by-event"))
+        assert self.state().last_scan_at == scanned_at, "found by a scan"
+
+    def tick_until_names(self, *names: bytes) -> None:
+        """Ticks until the pending jobs are those of exactly these paths."""
+        self.tick_until(lambda: self.names() == sorted(names), f"{names}")
 
     def state(self) -> FolderState:
         (state,) = self.intake.folder_states()
@@ -110,6 +151,14 @@ class Living:
         wait_for(lambda: marker in self.names(), PATIENCE_SECONDS, "the marker")
         wait_for(lambda: self.state().settling == unsettled and not self.state().scanning, PATIENCE_SECONDS, "quiet")
 
+    def wait_until_settled_without_marker(self) -> None:
+        """Waits until nothing settles; for folders whose rules a marker would not meet."""
+        after = self.state().last_scan_at or 0.0
+        self.rescan()
+        wait_for(
+            lambda: self.state().settling == 0 and (self.state().last_scan_at or 0.0) > after, PATIENCE_SECONDS, "quiet"
+        )
+
     def send_all(self, digests: dict[bytes, bytes] | None = None) -> None:
         """Marks every waiting job done, as a worker does, with the digests given by path."""
         while job := self.claims.claim(Lane(str(self.path), "default"), 1e12):
@@ -134,4 +183,5 @@ def living(base: Path) -> Iterator[Living]:
         yield it
     finally:
         it.stop()
+        it.intake.close()
         it.database.close()

@@ -13,7 +13,8 @@ from watchdog.observers import inotify_c
 from tests.intake.living import make_unreadable
 from tests.support.files import wait_for
 from tusd_agent.intake.folder import WatchedFolder
-from tusd_agent.intake.watcher import Watcher, WatchFailed, limit_sentence
+from tusd_agent.intake.limits import partly_watched_sentence
+from tusd_agent.intake.watcher import Watcher, WatchFailed
 
 SECONDS = 10
 
@@ -55,7 +56,7 @@ def test_after_unwatch_and_after_stop_nothing_is_noted(noted: Noted, tmp_path: P
     for path in (gone, stays):
         path.mkdir()
         noted.watcher.watch(WatchedFolder(str(path), "default"))
-    noted.watcher.unwatch(WatchedFolder(str(gone), "default"))
+    noted.watcher.unwatch(str(gone))
     (gone / "a").touch()
     (stays / "b").touch()
     wait_for(lambda: noted.paths, SECONDS, "the note of the other folder")
@@ -111,7 +112,7 @@ def test_a_directory_below_that_gets_no_watch_is_told(
     monkeypatch.setattr("watchdog.observers.inotify_c.inotify_add_watch", refusing(errno.ENOSPC, 2))
     noted.watcher.watch(WatchedFolder(str(tmp_path), "default"))
     assert set(noted.limited) == {str(tmp_path)}
-    assert "fs.inotify.max_user_watches" in limit_sentence(str(tmp_path))
+    assert "fs.inotify.max_user_watches" in partly_watched_sentence(str(tmp_path))
 
 
 def test_an_overflow_of_the_kernels_queue_is_told(noted: Noted, tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_a_reader_that_dies_is_not_alive_and_can_be_started_again(
         raise KeyError(b"a race")
 
     with monkeypatch.context() as broken:
-        broken.setattr("tusd_agent.intake.watcher._Reader.handle_event", die)
+        broken.setattr("tusd_agent.intake.inotify.Reader.handle_event", die)
         (tmp_path / "a").touch()
         wait_for(lambda: not noted.watcher.alive, SECONDS, "the reader to die")
     noted.watcher.stop()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tusd_agent.jobs.claims import MAX_RESTARTS, Claims
-from tusd_agent.jobs.database import DamagedDatabase, Database, DatabaseUnusable, NewerDatabase
+from tusd_agent.jobs.database import Database, DatabaseUnusable, NewerDatabase
 from tusd_agent.jobs.ledger import Ledger, Verdict
 from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place, Sent
 from tusd_agent.jobs.moves import StaleClaim
@@ -483,15 +483,6 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == before
     with pytest.raises(DatabaseUnusable, match=r"schema 99"):
         Reader(path).counts()
-
-
-def test_a_file_that_is_no_database_is_refused_and_left_alone(tmp_path: Path) -> None:
-    path = tmp_path / "queue.db"
-    path.write_bytes(b"this is not a database, it only lies where one should be" * 20)
-    before = path.read_bytes()
-    with pytest.raises(DamagedDatabase, match="damaged"):
-        Database(path).open()
-    assert path.read_bytes() == before
 
 
 def test_no_database_is_said(tmp_path: Path) -> None:

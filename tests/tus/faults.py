@@ -22,7 +22,7 @@ from tusd_agent.tus import (
     UploadRefused,
     UploadTooLarge,
 )
-from tusd_agent.tus.wire import BLOCK_BYTES
+from tusd_agent.tus.body import BLOCK_BYTES
 
 from .fault_server import Fault
 

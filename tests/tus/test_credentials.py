@@ -76,6 +76,19 @@ def test_a_401_in_the_body_sends_the_body_again(server: FaultServer) -> None:
     assert len(server.only().data) == SOURCE.size
 
 
+@pytest.mark.parametrize("session", [False, True])
+def test_a_401_and_then_a_closed_connection(server: FaultServer, session: bool) -> None:
+    """Whether the second body reached the server is not known: it is asked."""
+    server.fail("PATCH", Fault(status=401), Fault(drop=True, read=0))
+    with quick(server.endpoint, headers={"Authorization": lambda: "x"}) as client:
+        if session:
+            assert client.session.adapters
+        client.send(SOURCE)
+    assert server.methods() == "POST PATCH PATCH HEAD PATCH"
+    assert [request.connection for request in server.requests] == [1, 1, 1, 2, 2]
+    assert len(server.only().data) == SOURCE.size
+
+
 def test_credentials_that_stay_wrong(server: FaultServer) -> None:
     server.check_token = "right"
     with (
@@ -189,6 +202,17 @@ def test_userinfo_becomes_basic_and_does_not_show(server: FaultServer) -> None:
             client.send(SOURCE)
     assert server.requests[0].headers["authorization"] == "Basic bWU6cEBzcw=="
     assert "p@ss" not in str(caught.value)
+
+
+def test_userinfo_of_an_uploads_address_counts_there(server: FaultServer, client: TUSClient) -> None:
+    url = client.create(SOURCE.size).replace("//", "//me:p%40ss@")
+    server.requests.clear()
+    with quick("http://127.0.0.1:1/files/") as other:
+        other.send(SOURCE, upload_url=url)
+        other.get_upload_info(url)
+        other.delete_upload(url)
+    assert server.methods() == "HEAD PATCH HEAD DELETE"
+    assert {request.headers["authorization"] for request in server.requests} == {"Basic bWU6cEBzcw=="}
 
 
 def test_netrc_is_read_once(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,9 +22,9 @@ from tusd_agent.tus import errors as error_module
 from tusd_agent.tus.discovery import parse
 from tusd_agent.tus.metadata import decode, encode
 from tusd_agent.tus.patience import Watch
+from tusd_agent.tus.plain import _final_answer_begun
 from tusd_agent.tus.retry import RetryBudget, failure, retry_after_seconds, smaller_chunk
 from tusd_agent.tus.transport import Answer
-from tusd_agent.tus.wire import _final_answer_begun
 
 KEYS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters=","), min_size=1, max_size=12)
 

@@ -37,6 +37,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "jobs": _Row("jobs:jobs_command", "List jobs, newest first."),
             "show": _Row("show:show_command", "Show all there is to know of a job."),
             "explain": _Row("explain:explain_command", "Say what becomes of a file, and why."),
+            "verify": _Row("verify:verify_command", "Compare files with what was sent."),
         },
         "Telling": {
             "retry": _Row("orders:retry_command", "Try jobs now, failed ones again."),

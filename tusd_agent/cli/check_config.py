@@ -2,13 +2,14 @@
 
 import json
 import os
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from ..config import ConfigError, EndpointSettings, Problem, Settings, WatchSettings, load, printable
+from ..config import ConfigError, EndpointSettings, LimitSettings, Problem, Settings, WatchSettings, load, printable
 from ..intake.disks import file_system_type, is_remote
 
 # EX_CONFIG of sysexits.h; the unit does not restart after it.
@@ -51,7 +52,7 @@ def _settings_as_json(settings: Settings) -> dict[str, object]:
         "ok": True,
         "file": None if settings.file is None else printable(str(settings.file)),
         "variables": list(settings.variables),
-        "settings": settings.model_dump(mode="json"),
+        "settings": settings.model_dump(mode="json", by_alias=True),
         "warnings": settings.warnings(),
     }
 
@@ -67,11 +68,17 @@ def _lines(settings: Settings) -> Iterator[str]:
     yield _line("workers", str(agent.workers))
     yield _line("small files", f"up to {agent.small_file_bytes} bytes")
     yield _line("rescan", f"every {agent.rescan_interval_seconds:g} s")
+    days = f"{agent.retention_days:g} days" if agent.retention_days else "for ever"
+    yield _line("remembers", f"{days}, what is gone")
+    yield _line("rate limit", _rate(agent.rate_limit))
     yield _line("log", f"{agent.log_level}, as {agent.log_format}")
     for name, endpoint in settings.endpoint.items():
         yield ""
         yield _line("endpoint", name)
         yield from ("  " + line for line in _endpoint_lines(endpoint))
+    for index, limit in enumerate(settings.limits):
+        yield ""
+        yield _line(f"limits[{index}]", _limit(limit))
     for index, watch in enumerate(settings.watch):
         yield ""
         yield _line(f"watch[{index}]", str(watch.path))
@@ -94,7 +101,7 @@ def _endpoint_lines(endpoint: EndpointSettings) -> Iterator[str]:
     yield _line("chunks", f"{endpoint.chunk_size} bytes" if endpoint.chunk_size else "none, one streaming PATCH")
     yield _line("digest", "SHA-256" if endpoint.digest else "none")
     yield _line("timeout", f"{endpoint.timeout_seconds:g} s, connect {endpoint.connect_timeout_seconds:g} s")
-    yield _line("rate limit", f"{endpoint.rate_limit} bytes/s" if endpoint.rate_limit else "none")
+    yield _line("rate limit", _rate(endpoint.rate_limit))
     yield _line("at most", f"{endpoint.max_concurrent} at once" if endpoint.max_concurrent else "all workers")
     for title, path in (
         ("CA", endpoint.ca_file),
@@ -136,13 +143,33 @@ def _watch_lines(watch: WatchSettings) -> Iterator[str]:
         yield _line("limits", ", ".join(limits))
     if watch.guard_file:
         yield _line("guard file", watch.guard_file)
-    moves = watch.after_upload == "move"
-    yield _line("after upload", f"move to {watch.move_to}" if moves else watch.after_upload)
+    yield _line("after upload", _after_upload(watch))
+    if watch.remove_empty_folders:
+        yield _line("empty folders", "are removed")
     yield _line("priority", str(watch.priority))
     if watch.give_up_after_seconds:
         yield _line("given up", f"after {watch.give_up_after_seconds:.15g} s without success")
     if watch.metadata:
         yield _line("metadata", ", ".join(f"{key}={value}" for key, value in watch.metadata.items()))
+
+
+def _after_upload(watch: WatchSettings) -> str:
+    if watch.after_upload == "move":
+        return f"move to {watch.move_to}"
+    if watch.after_upload == "command":
+        return f"run {shlex.join(watch.command)}, for at most {watch.command_timeout_seconds:g} s"
+    return watch.after_upload
+
+
+def _rate(rate: int) -> str:
+    return f"{rate} bytes/s" if rate else "none"
+
+
+def _limit(limit: LimitSettings) -> str:
+    overnight = " of the next day" if limit.begins > limit.ends else ""
+    days = ", ".join(limit.days) or "every day"
+    to = f"endpoint {limit.endpoint}" if limit.endpoint else "the whole agent"
+    return f"from {limit.begins} to {limit.ends}{overnight}, {days}: {_rate(limit.rate)} for {to}"
 
 
 def _watching(watch: WatchSettings) -> str:

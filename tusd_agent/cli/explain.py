@@ -33,9 +33,15 @@ def explain_command(path: str, as_json: bool, config: Path | None, socket: Path 
         say(line)
 
 
+def _verdict(found: Explanation) -> str:
+    if not found["taken"]:
+        return "not taken"
+    # With a job, what is waited for is up to that, or belongs to newer content.
+    return "will be taken" if found["job"] is None else "taken"
+
+
 def _lines(found: Explanation, now: float) -> Iterator[str]:
-    verdict = "taken" if found["taken"] else "not taken"
-    yield f"{found['path']}: {verdict}"
+    yield f"{found['path']}: {_verdict(found)}"
     yield f"  rule       {found['rule']}"
     if found["waits_for"] is not None:
         yield f"  waits for  {found['waits_for']}"

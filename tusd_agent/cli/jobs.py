@@ -2,13 +2,13 @@
 
 import time
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
 from ..control.replies import JobReply
-from ..jobs.states import State
 from .options import config_option, in_colour, json_option, on_terminal, say, say_json, socket_option, warn
+from .selecting import selecting, selection
 from .views import MAX_PAGE, View, ask
 from .words import aligned, distance, percent, size
 
@@ -21,10 +21,7 @@ _COLOURS = {"failed": "red", "held": "yellow", "uploading": "cyan", "disposing":
 
 
 @click.command("jobs")
-@click.option(
-    "--state", "states", multiple=True, type=click.Choice([str(state) for state in State]), metavar="STATE",
-    help=f"Only jobs in this state; may be given several times. One of {', '.join(State)}.",
-)  # fmt: skip
+@selecting
 @click.option(
     "--limit", type=click.IntRange(1, MAX_PAGE), help=f"How many, 1 to {MAX_PAGE}.  [default: {DEFAULT_LIMIT}]"
 )
@@ -33,12 +30,17 @@ _COLOURS = {"failed": "red", "held": "yellow", "uploading": "cyan", "disposing":
 @config_option
 @socket_option
 def jobs_command(
-    states: tuple[str, ...], limit: int | None, every: bool, as_json: bool, config: Path | None, socket: Path | None
+    limit: int | None, every: bool, as_json: bool, config: Path | None, socket: Path | None, **given: Any
 ) -> None:
     """List jobs, newest first; with --json one object a line.
 
-    Example: tusd-agent jobs --state failed --state held
+    Without arguments and options all are listed. PATH is that of a file, or of a folder for all below it.
+
+    Example: tusd-agent jobs --state failed --error 403
     """
+    members = selection(given)
+    if members == {"all": True}:
+        members = {}
     if every and limit is not None:
         raise click.UsageError("give either --limit or --all")
     draw = _draw_json if as_json else _draw_table if on_terminal() else _draw_plain
@@ -49,7 +51,7 @@ def jobs_command(
         """Draws page after page; asked again, it goes on with the page that is next."""
         nonlocal cursor, pages
         while True:
-            page = view.page(states, MAX_PAGE if every else limit or DEFAULT_LIMIT, cursor)
+            page = view.page(members, MAX_PAGE if every else limit or DEFAULT_LIMIT, cursor)
             draw(page["jobs"], pages == 0)
             pages += 1
             cursor = page["next_cursor"]

@@ -1,97 +1,24 @@
 """``tusd-agent retry | hold | release | cancel | resend | adopt``, and ``rescan``: telling the agent what to do."""
 
 import os
-import re
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..control.replies import OrderReply, path_b64
-from ..control.selecting import MAX_MEMBERS
-from ..jobs.states import State
+from ..control.replies import OrderReply
 from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
+from .selecting import parts, selecting, selection
 from .views import tell
 from .words import plural
-
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)")
-_SECONDS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    if value is None:
-        return None
-    found = _DURATION.fullmatch(value.strip())
-    if found is None:
-        raise click.BadParameter("give a duration, such as 90s, 15min, 12h or 3d")
-    return float(found[1]) * _SECONDS[found[2]]
-
-
-_STATES = click.Choice([str(state) for state in State])
-_SELECTING: tuple[Callable[[Any], Any], ...] = (
-    click.argument("jobs", nargs=-1, metavar="[ID|PATH|all]..."),
-    click.option("--state", "states", multiple=True, type=_STATES, metavar="STATE", help="Jobs in this state."),
-    click.option("--folder", metavar="PATH", help="Jobs of this watched folder."),
-    click.option("--endpoint", metavar="NAME", help="Jobs for this endpoint."),
-    click.option("--error", metavar="TEXT", help="Jobs whose last error or reason contains this."),
-    click.option("--pattern", metavar="GLOB", help="Jobs of files whose path matches."),
-    click.option(
-        "--older", callback=_seconds, metavar="AGE", help="Jobs older than this, such as 90s, 15min, 12h, 3d."
-    ),
-    click.option("--newer", callback=_seconds, metavar="AGE", help="Jobs newer than this."),
-    json_option,
-    config_option,
-    socket_option,
-)
-
-
-def selection(given: dict[str, Any]) -> dict[str, Any]:
-    """What the options and arguments select, as a request says it. Raises `click.UsageError` for nothing."""
-    words = given["jobs"]
-    chosen: dict[str, Any] = {
-        "ids": [int(word) for word in words if _is_id(word)],
-        "paths_b64": [
-            path_b64(os.path.abspath(os.fsencode(word))) for word in words if not _is_id(word) and word != "all"
-        ],
-        "states": list(given["states"]),
-        "folder": given["folder"] and os.path.abspath(given["folder"]),
-        "endpoint": given["endpoint"],
-        "error": given["error"],
-        "pattern": given["pattern"],
-        "created_before": None if given["older"] is None else time.time() - given["older"],
-        "created_after": None if given["newer"] is None else time.time() - given["newer"],
-    }
-    members = {name: value for name, value in chosen.items() if value not in (None, [], "")}
-    if "all" in words:
-        if len(words) > 1 or members:
-            raise click.UsageError("`all` stands alone: leave it out to select by something else")
-        return {"all": True}
-    if not members:
-        raise click.UsageError("which jobs? Give numbers, paths, options such as --state failed, or `all`")
-    if "ids" in members and "paths_b64" in members:
-        raise click.UsageError("give either numbers or paths; for a file whose name is a number write ./NAME")
-    return members
-
-
-def _parts(members: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The same selection in requests that name no more jobs than one may."""
-    name = next((name for name in ("ids", "paths_b64") if len(members.get(name, ())) > MAX_MEMBERS), None)
-    if name is None:
-        yield members
-        return
-    for start in range(0, len(members[name]), MAX_MEMBERS):
-        yield {**members, name: members[name][start : start + MAX_MEMBERS]}
-
-
-def _is_id(word: str) -> bool:
-    return word.isascii() and word.isdecimal()
 
 
 def _command(verb: str, done: str, line: str, example: str) -> click.Command:
     def run(**given: Any) -> None:
-        _order(verb, done, selection(given), given)
+        members = selection(given)
+        if not members:
+            raise click.UsageError("which jobs? Give numbers, paths, options such as --state failed, or `all`")
+        _order(verb, done, members, given)
 
     run.__doc__ = f"""{line}
 
@@ -100,14 +27,15 @@ def _command(verb: str, done: str, line: str, example: str) -> click.Command:
 
     Example: tusd-agent {verb} {example}
     """
-    for decorate in reversed(_SELECTING):
+    for decorate in (socket_option, config_option, json_option):
         run = decorate(run)
+    run = selecting(run)
     return click.command(verb)(run)
 
 
 def _order(verb: str, done: str, members: dict[str, Any], given: dict[str, Any]) -> None:
     changed, ids, refused, examples = 0, list[int](), 0, list[str]()
-    for part in _parts(members):
+    for part in parts(members):
         cursor: int | None = 0
         while cursor is not None:
             body = {**part, "cursor": cursor} if cursor else part

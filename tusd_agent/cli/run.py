@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 from pathlib import Path
-from queue import SimpleQueue
 from types import FrameType
 
 import click
@@ -56,21 +55,26 @@ def run_command(config: Path | None, socket: Path | None) -> None:
 def stop_on_signals(stop: threading.Event) -> None:
     """SIGTERM, SIGINT and SIGHUP set `stop`; the second of them ends the process: the next start repairs that."""
 
-    # A handler must not set an event itself: it may have interrupted the very wait() that holds the event's lock. A
-    # SimpleQueue may be used from anywhere.
-    received: SimpleQueue[int] = SimpleQueue()
-    asked: list[int] = []
+    # Python runs a handler only once its main thread does something, and one that has just begun to wait without end
+    # does nothing: the signal would be heard with the next one. The interpreter writes to this pipe at once, in
+    # whatever thread the signal has come (signal.set_wakeup_fd).
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if asked:
-            os._exit(1)
-        asked.append(number)
-        received.put(number)
+    def listen() -> None:
+        while True:
+            for number in os.read(reading, 16):
+                if number not in _STOPPING_SIGNALS:
+                    continue
+                if stop.is_set():
+                    os._exit(1)
+                stop.set()
 
-    def pass_on() -> None:
-        received.get()
-        stop.set()
-
-    threading.Thread(target=pass_on, name="signals", daemon=True).start()
+    threading.Thread(target=listen, name="signals", daemon=True).start()
     for number in _STOPPING_SIGNALS:
-        signal.signal(number, on_signal)
+        signal.signal(number, _told_by_the_pipe)
+
+
+def _told_by_the_pipe(number: int, frame: FrameType | None) -> None:
+    """A handler there must be, or the signal would end the process."""

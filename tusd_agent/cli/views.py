@@ -9,7 +9,6 @@ from typing import Any, Protocol, TypeVar, cast
 
 from .. import places
 from ..control.client import ControlClient, ControlError, NoAnswer, NotAllowed, NotRunning
-from ..control.commands import jobs_of_path
 from ..control.replies import (
     Counts,
     Endpoint,
@@ -25,10 +24,11 @@ from ..control.replies import (
     jobs_reply,
     path_b64,
 )
+from ..control.selecting import QUERY_NAMES, selection_of
 from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Reader
 from ..jobs.selection import Selection
-from ..jobs.states import WAITING, State
+from ..jobs.states import WAITING
 from .find import AgentPaths, ConfigUnreadable, find_agent
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_NOT_RUNNING, fail, warn
 
@@ -61,8 +61,8 @@ class View(Protocol):
     def status(self) -> Status | StoppedStatus:
         """How it all stands."""
 
-    def page(self, states: tuple[str, ...], limit: int, cursor: int | None) -> JobsReply:
-        """Jobs in these states (none named: in all), newest first, from below `cursor`."""
+    def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
+        """The jobs that these members of an order's body select (none: all), newest first, from below `cursor`."""
 
     def job(self, job_id: int) -> JobReply | None:
         """The job of this id."""
@@ -80,8 +80,9 @@ class AgentView:
     def status(self) -> Status:
         return cast(Status, self.client.get("/v1/status"))
 
-    def page(self, states: tuple[str, ...], limit: int, cursor: int | None) -> JobsReply:
-        params: dict[str, Any] = {"state": states, "limit": limit}
+    def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
+        params: dict[str, Any] = {name: members[member] for name, member in QUERY_NAMES.items() if member in members}
+        params["limit"] = limit
         if cursor is not None:
             params["cursor"] = cursor
         return cast(JobsReply, self.client.get("/v1/jobs", params))
@@ -99,8 +100,7 @@ class AgentView:
         return cast(Explanation, self.client.get("/v1/explain", {"path_b64": path_b64(path)}))
 
     def at(self, path: bytes) -> list[JobReply]:
-        found = self.client.get("/v1/jobs", {"path_b64": path_b64(path), "limit": MAX_PAGE})
-        return cast(JobsReply, found)["jobs"]
+        return _of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +141,21 @@ class StoredView:
             in_flight=[],
         )
 
-    def page(self, states: tuple[str, ...], limit: int, cursor: int | None) -> JobsReply:
-        return jobs_reply(self._reader.page(Selection(states=tuple(map(State, states))), limit=limit, cursor=cursor))
+    def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
+        selection = selection_of(members) if members else Selection()
+        return jobs_reply(self._reader.page(selection, limit=limit, cursor=cursor))
 
     def job(self, job_id: int) -> JobReply | None:
         found = self._reader.job(job_id)
         return None if found is None else job_reply(found)
 
     def at(self, path: bytes) -> list[JobReply]:
-        return [job_reply(job) for job in jobs_of_path(self._reader, path)]
+        return _of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))
+
+
+def _of_exactly(path: bytes, page: JobsReply) -> list[JobReply]:
+    """Without the jobs that lie below a path which is a folder's."""
+    return [job for job in page["jobs"] if job["path_b64"] == path_b64(path)]
 
 
 def ask(socket: Path | None, config: Path | None, question: Callable[[View], T]) -> tuple[T, int]:
@@ -195,6 +201,14 @@ def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanatio
 def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
     """The running agent's reply to an order. Where there is none the command ends here."""
     answer = _ask_agent(_find(socket, config), lambda view: view.client.post(path, members))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
+def tell_of(socket: Path | None, config: Path | None, path: str, params: Mapping[str, str]) -> Any:
+    """The running agent's reply to a question that only it can answer. Where there is none the command ends here."""
+    answer = _ask_agent(_find(socket, config), lambda view: view.client.get(path, params))
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]

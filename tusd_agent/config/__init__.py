@@ -6,19 +6,22 @@
 
 from .credentials import CredentialError
 from .loading import load
-from .models import AgentSettings, EndpointSettings, Settings, WatchSettings
+from .models import WEEKDAYS, AgentSettings, EndpointSettings, LimitSettings, Settings, WatchSettings
 from .problems import ConfigError, Problem, printable
-from .values import parse_rate_bytes, parse_size_bytes
+from .values import minute_of_day, parse_rate_bytes, parse_size_bytes
 
 __all__ = [
+    "WEEKDAYS",
     "AgentSettings",
     "ConfigError",
     "CredentialError",
     "EndpointSettings",
+    "LimitSettings",
     "Problem",
     "Settings",
     "WatchSettings",
     "load",
+    "minute_of_day",
     "parse_rate_bytes",
     "parse_size_bytes",
     "printable",

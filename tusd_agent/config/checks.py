@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ..trusted import weakness_of
 from .credentials import CredentialError, bearer_from_environment, bearer_from_file
-from .models import AgentSettings, EndpointSettings, WatchSettings
+from .models import AgentSettings, EndpointSettings, LimitSettings, WatchSettings
 from .sources import Location
 
 # sockaddr_un.sun_path is 108 bytes with the closing zero, unix(7).
@@ -86,6 +87,21 @@ def _check_headers(here: Location, endpoint: EndpointSettings) -> Iterator[Findi
         yield Finding((*here, sources[0]), f"excludes {' and '.join(sources[1:])}", "keep one of them")
 
 
+def check_limit(index: int, limit: LimitSettings, endpoints: list[str]) -> Iterator[Finding]:
+    here = ("limits", index)
+    if limit.begins == limit.ends:
+        yield Finding((*here, "to"), "is the same as from", 'a whole day is from = "00:00" to = "24:00"')
+    if limit.begins == "24:00":
+        yield Finding((*here, "from"), "ends the day", 'the next one begins at "00:00"')
+    if limit.endpoint is not None and limit.endpoint not in endpoints:
+        yield _no_such_endpoint((*here, "endpoint"), limit.endpoint, endpoints)
+
+
+def _no_such_endpoint(location: Location, name: str, endpoints: list[str]) -> Finding:
+    hint = f'there is only "{endpoints[0]}"' if len(endpoints) == 1 else f"there are {', '.join(endpoints)}"
+    return Finding(location, f"there is no [endpoint.{name}]", hint)
+
+
 def check_watches(
     watches: Mapping[int, WatchSettings], agent: AgentSettings | None, endpoints: list[str]
 ) -> Iterator[Finding]:
@@ -100,8 +116,7 @@ def check_watches(
     for index, watch in watches.items():
         here = ("watch", index)
         if watch.endpoint not in endpoints:
-            hint = f'there is only "{endpoints[0]}"' if len(endpoints) == 1 else f"there are {', '.join(endpoints)}"
-            yield Finding((*here, "endpoint"), f"there is no [endpoint.{watch.endpoint}]", hint)
+            yield _no_such_endpoint((*here, "endpoint"), watch.endpoint, endpoints)
         if os.path.exists(watch.path) and not os.path.isdir(watch.path):
             yield Finding((*here, "path"), "is not a folder")
         if watch.max_size and watch.min_size > watch.max_size:
@@ -136,6 +151,30 @@ def _check_move_to(here: Location, move_to: Path | None, watches: Mapping[int, W
             )
 
 
+def check_command(index: int, watch: WatchSettings, file: Path | None, uid: int) -> Iterator[Finding]:
+    """Of a folder whose files are given to a command, which the user `uid` will run."""
+    location = ("watch", index, "command")
+    if watch.after_upload != "command":
+        return
+    if not watch.command:
+        yield Finding(location, 'is missing: after_upload = "command" needs it')
+        return
+    program = watch.command[0]
+    if not os.path.isfile(program) or not os.access(program, os.X_OK):
+        wrong = "can't be run" if os.path.exists(program) else "there is no such file"
+        yield Finding(location, f"{wrong}: {program}")
+        return
+    for what, path in (("the program", program), ("the configuration file", file)):
+        try:
+            weakness = None if path is None else weakness_of(str(path), uid)
+        except OSError as error:
+            yield Finding(location, f"{what} {path} can't be looked at: {error.strerror}")
+            continue
+        if weakness is not None:
+            wrong = f"others could change {what}, and with it what is run: {weakness.wrong}"
+            yield Finding(location, wrong, weakness.remedy)
+
+
 def find_warnings(
     agent: AgentSettings,
     endpoints: Mapping[str, EndpointSettings],
@@ -155,6 +194,10 @@ def find_warnings(
             yield f"{here}.path: {watch.path} contains {file}, which would be uploaded"
         if watch.move_to is not None and watch.after_upload != "move":
             yield f'{here}.move_to has no effect while after_upload is "{watch.after_upload}"'
+        if watch.command and watch.after_upload != "command":
+            yield f'{here}.command has no effect while after_upload is "{watch.after_upload}"'
+        if watch.remove_empty_folders and watch.after_upload not in ("delete", "move"):
+            yield f'{here}.remove_empty_folders has no effect while after_upload is "{watch.after_upload}"'
     for name, endpoint in endpoints.items():
         host = urlsplit(endpoint.url).hostname or ""
         local = host in {"localhost", "::1"} or re.fullmatch(r"127\.[0-9.]+", host)

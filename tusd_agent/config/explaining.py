@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from .checks import Finding, may_be_token
-from .models import AgentSettings, EndpointSettings, WatchSettings
+from .models import AgentSettings, EndpointSettings, LimitSettings, WatchSettings
 from .problems import Problem, printable
 from .sources import CONFIG_VARIABLE, PREFIX, Given, Location
 
@@ -18,17 +19,20 @@ MASKED = '"******"'
 SECTIONS: Mapping[str, type[BaseModel]] = {
     "agent": AgentSettings,
     "endpoint": EndpointSettings,
+    "limits": LimitSettings,
     "watch": WatchSettings,
 }
 _TABLES = {
     ("agent", 1): "a table: [agent]",
     ("endpoint", 1): "tables with names: [endpoint.NAME]",
     ("endpoint", 2): "a table: [endpoint.NAME], NAME of a-z, 0-9 and _",
+    ("limits", 1): "a list of tables: [[limits]]",
+    ("limits", 2): "a table: [[limits]]",
     ("watch", 1): "a list of tables: [[watch]]",
     ("watch", 2): "a table: [[watch]]",
 }
 # How many steps of a location lead to a section: endpoints have a name, folders an index.
-_DEPTH = {"agent": 1, "endpoint": 2, "watch": 2}
+_DEPTH = {"agent": 1, "endpoint": 2, "limits": 2, "watch": 2}
 _WRONG = {
     "missing": "is missing",
     "literal_error": "is none of these",
@@ -74,12 +78,12 @@ def explain_invalid(section: Location, error: ErrorDetails, given: Given, file: 
 def explain_unknown(location: Location, given: Given, file: Path | None) -> Problem:
     """The Problem of a key that is no setting. Its value is not shown: it may be a secret under a wrong name."""
     *above, key = location
-    names = list(SECTIONS[str(above[0])].model_fields) if above else list(SECTIONS)
+    names = list(fields_of(SECTIONS[str(above[0])])) if above else list(SECTIONS)
     variable = given.variable(location)
     elsewhere = [
-        f"[{name}.NAME]" if name == "endpoint" else f"[[{name}]]" if name == "watch" else f"[{name}]"
+        f"[{name}.NAME]" if name == "endpoint" else f"[{name}]" if name == "agent" else f"[[{name}]]"
         for name, model in SECTIONS.items()
-        if key in model.model_fields
+        if key in fields_of(model)
     ]
     hint = ""
     if elsewhere:
@@ -93,7 +97,7 @@ def explain_unknown(location: Location, given: Given, file: Path | None) -> Prob
 
 def explain_unknown_variable(name: str) -> Problem:
     """The Problem of a variable with our prefix that means nothing."""
-    right = [CONFIG_VARIABLE, f"{PREFIX}WATCH"]
+    right = [CONFIG_VARIABLE, f"{PREFIX}LIMITS", f"{PREFIX}WATCH"]
     right += [f"{PREFIX}AGENT__{key}".upper() for key in AgentSettings.model_fields]
     right += [f"{PREFIX}ENDPOINT__DEFAULT__{key}".upper() for key in EndpointSettings.model_fields]
     bare = name.upper().removeprefix(PREFIX)
@@ -102,10 +106,15 @@ def explain_unknown_variable(name: str) -> Problem:
     return Problem(
         "",
         "unknown variable",
-        allowed=f"{CONFIG_VARIABLE}, {PREFIX}AGENT__…, {PREFIX}ENDPOINT__NAME__…, {PREFIX}WATCH",
+        allowed=f"{CONFIG_VARIABLE}, {PREFIX}AGENT__…, {PREFIX}ENDPOINT__NAME__…, {PREFIX}LIMITS, {PREFIX}WATCH",
         hint=f"did you mean {near}?" if near else "",
         variable=printable(name),
     )
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The settings of a section by the names they have in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def dotted(location: Location) -> str:
@@ -128,7 +137,7 @@ def _allowed(location: Location) -> str:
     depth = _DEPTH.get(section, 0)
     if len(location) <= depth:
         return _TABLES[section, len(location)]
-    field = SECTIONS[section].model_fields.get(str(location[depth]))
+    field = fields_of(SECTIONS[section]).get(str(location[depth]))
     return "" if field is None or field.description is None else field.description
 
 

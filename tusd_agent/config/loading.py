@@ -8,14 +8,14 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from .. import places
-from .checks import Finding, check_agent, check_endpoint, check_watches, find_warnings
+from .checks import Finding, check_agent, check_command, check_endpoint, check_limit, check_watches, find_warnings
 from .explaining import SECTIONS, explain, explain_invalid, explain_unknown, explain_unknown_variable
-from .models import AgentSettings, EndpointSettings, Settings, WatchSettings
+from .models import AgentSettings, EndpointSettings, LimitSettings, Settings, WatchSettings
 from .problems import ConfigError, Problem, printable
 from .sources import CONFIG_VARIABLE, Given, Location, add_environment, read_toml
 from .values import AbsolutePath, EndpointName, PathContext
 
-Section = TypeVar("Section", AgentSettings, EndpointSettings, WatchSettings)
+Section = TypeVar("Section", AgentSettings, EndpointSettings, LimitSettings, WatchSettings)
 
 
 def load(path: Path | None, environ: Mapping[str, str], *, uid: int | None = None) -> Settings:
@@ -77,20 +77,27 @@ class _Checking:
             self.problems.append(explain_unknown((key,), self._given, self._file))
         agent = self._agent()
         endpoints = self._endpoints()
-        watches = self._watches()
+        limits = self._tables("limits", LimitSettings, '{"from": "08:00", "to": "18:00", "rate": "2MiB/s"}')
+        watches = self._tables("watch", WatchSettings, '{"path": "/srv/outgoing"}')
         self._check_variables()
         if agent is not None:
             self._add(*check_agent(agent))
         for name, endpoint in endpoints.items():
             if endpoint is not None:
                 self._add(*check_endpoint(name, endpoint, self._paths.folder, self._environ))
+        for index, limit in enumerate(limits):
+            if limit is not None:
+                self._add(*check_limit(index, limit, list(endpoints)))
         valid_watches = {index: watch for index, watch in enumerate(watches) if watch is not None}
         self._add(*check_watches(valid_watches, agent, list(endpoints)))
+        for index, watch in valid_watches.items():
+            self._add(*check_command(index, watch, self._file, self._uid))
         if self.problems or agent is None:
             return None
         return Settings(
             agent=agent,
             endpoint={name: endpoint for name, endpoint in endpoints.items() if endpoint is not None},
+            limits=tuple(limit for limit in limits if limit is not None),
             watch=tuple(valid_watches.values()),
         )
 
@@ -129,14 +136,14 @@ class _Checking:
             for name, table in (raw or {"default": {}}).items()
         }
 
-    def _watches(self) -> list[WatchSettings | None]:
-        raw = self._given.data.get("watch", [])
+    def _tables(self, name: str, model: type[Section], example: str) -> list[Section | None]:
+        raw = self._given.data.get(name, [])
         if not isinstance(raw, list):
-            by_variable = any(leaf[0] == "watch" for leaf in self._given.leaves)
-            hint = """write TUSD_AGENT_WATCH='[{"path": "/srv/outgoing"}]'""" if by_variable else "write [[watch]]"
-            self._add(Finding(("watch",), "is not a list of tables", hint))
+            by_variable = any(leaf[0] == name for leaf in self._given.leaves)
+            hint = f"write TUSD_AGENT_{name.upper()}='[{example}]'" if by_variable else f"write [[{name}]]"
+            self._add(Finding((name,), "is not a list of tables", hint))
             return []
-        return [self._section(WatchSettings, ("watch", index), table) for index, table in enumerate(raw)]
+        return [self._section(model, (name, index), table) for index, table in enumerate(raw)]
 
     def _section(self, model: type[Section], location: Location, raw: object) -> Section | None:
         if not isinstance(raw, dict):

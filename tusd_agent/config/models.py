@@ -13,9 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 from .credentials import bearer_from_environment, bearer_from_file
 from .values import (
     AbsolutePath,
+    Argv,
     EndpointName,
     FileName,
     Headers,
+    LimitingRate,
     Metadata,
     OptionalPath,
     OptionalText,
@@ -25,12 +27,15 @@ from .values import (
     Seconds,
     SizeBytes,
     Suffix,
+    TimeOfDay,
     Url,
     Whole,
 )
 
+WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _SWITCH = "true or false"
 _PATH = "a path: absolute, beginning with ~, or relative to the folder of the configuration file"
+_RATE = 'bytes per second, such as 500000, "25MiB/s" or "25MiB"; 0: no limit'
 _YEARS = 10 * 366 * 86400
 _AGE = "seconds, from 0 to 316224000 (ten years); 0: no limit"
 _PATTERNS = 'a list of patterns as in .gitignore, such as ["*.tif", "!draft-*"]'
@@ -51,6 +56,11 @@ class AgentSettings(_Section):
     rescan_interval_seconds: Annotated[
         Seconds, Field(ge=1, le=31 * 86400, description="seconds, from 1 to 2678400 (31 days)")
     ] = 600.0
+    retention_days: Annotated[
+        Seconds, Field(ge=0, le=36600, description="days, from 0 to 36600 (a century); 0: for ever")
+    ] = 90.0
+    retention_jobs: Annotated[Whole, Field(ge=0, description="a whole number, 0 or more; 0: no limit")] = 1_000_000
+    rate_limit: Annotated[RateBytes, Field(description=_RATE)] = 0
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Field(description="debug, info, warning or error")
     ] = "info"
@@ -82,9 +92,7 @@ class EndpointSettings(_Section):
     connect_timeout_seconds: Annotated[
         Seconds, Field(gt=0, le=3600, description="seconds, more than 0, at most 3600 (an hour)")
     ] = 10.0
-    rate_limit: Annotated[
-        RateBytes, Field(description='bytes per second, such as 500000, "25MiB/s" or "25MiB"; 0: no limit')
-    ] = 0
+    rate_limit: Annotated[RateBytes, Field(description=_RATE)] = 0
     ca_file: Annotated[OptionalPath, Field(description=_PATH)] = None
     client_cert: Annotated[OptionalPath, Field(description=_PATH)] = None
     client_key: Annotated[OptionalPath, Field(description=_PATH)] = None
@@ -142,8 +150,18 @@ class WatchSettings(_Section):
     max_age_seconds: Annotated[Seconds, Field(ge=0, le=_YEARS, description=_AGE)] = 0.0
     guard_file: Annotated[FileName, Field(description="a name or a path below the folder")] = None
     mount_check: Annotated[bool, Field(description=_SWITCH)] = True
-    after_upload: Annotated[Literal["keep", "delete", "move"], Field(description="keep, delete or move")] = "keep"
+    after_upload: Annotated[
+        Literal["keep", "delete", "move", "command"], Field(description="keep, delete, move or command")
+    ] = "keep"
     move_to: Annotated[OptionalPath, Field(description=f"{_PATH}; outside every watched folder")] = None
+    command: Annotated[
+        Argv,
+        Field(description='a list: the absolute path of a program, and arguments: ["/usr/local/bin/after", "--flag"]'),
+    ] = ()
+    command_timeout_seconds: Annotated[
+        Seconds, Field(gt=0, le=31 * 86400, description="seconds, more than 0, at most 2678400 (31 days)")
+    ] = 300.0
+    remove_empty_folders: Annotated[bool, Field(description=_SWITCH)] = False
     priority: Annotated[Whole, Field(ge=-100, le=100, description="a whole number from -100 to 100")] = 0
     give_up_after_seconds: Annotated[Seconds, Field(ge=0, le=_YEARS, description=_AGE.replace("no limit", "never"))] = (
         0.0
@@ -153,6 +171,22 @@ class WatchSettings(_Section):
     )
 
 
+class LimitSettings(_Section):
+    """``[[limits]]``: how fast bodies may be sent at certain hours of local time.
+
+    `begins` and `ends` are ``from`` and ``to`` in the file, which Python keeps for itself.
+    """
+
+    begins: Annotated[TimeOfDay, Field(alias="from", description='a time of the day, such as "08:00"')]
+    ends: Annotated[TimeOfDay, Field(alias="to", description='a time of the day, such as "18:00", at most "24:00"')]
+    rate: Annotated[LimitingRate, Field(description='bytes per second, more than 0, such as "2MiB/s"')]
+    days: Annotated[
+        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...],
+        Field(description="a list of mon, tue, wed, thu, fri, sat or sun; empty: every day"),
+    ] = ()
+    endpoint: Annotated[OptionalText, Field(description="the NAME of an [endpoint.NAME]; none: the whole agent")] = None
+
+
 class Settings(BaseModel):
     """All settings. `load` makes one; what it says is checked, also across sections."""
 
@@ -160,6 +194,7 @@ class Settings(BaseModel):
 
     agent: AgentSettings
     endpoint: dict[EndpointName, EndpointSettings] = Field(default_factory=lambda: {"default": EndpointSettings()})
+    limits: tuple[LimitSettings, ...] = ()
     watch: tuple[WatchSettings, ...] = ()
 
     _file: Path | None = PrivateAttr(default=None)

@@ -15,6 +15,11 @@ from .problems import ConfigError, Problem
 
 PREFIX = "TUSD_AGENT_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"
+TOLD_TO_COMMANDS = frozenset(
+    PREFIX + name for name in ("PATH", "RELATIVE_PATH", "FOLDER", "ENDPOINT", "URL", "SIZE", "SHA256", "JOB")
+)
+"""What the agent puts into the environment of a command after an upload: no settings, for what that calls in turn."""
+
 Location = tuple[str | int, ...]
 
 
@@ -96,6 +101,8 @@ def add_environment(given: Given, environ: Mapping[str, str]) -> list[str]:
     Returns the names that were taken. Variables that are no setting are noted in `given.unknown`.
     """
     ours = [name for name in environ if name.upper().startswith(PREFIX) and environ[name]]
+    if {PREFIX + "PATH", PREFIX + "JOB"} <= environ.keys():
+        ours = [name for name in ours if name not in TOLD_TO_COMMANDS]
     taken = []
     for name in sorted(ours, key=lambda name: (name.count("__"), name)):
         if name.upper() == CONFIG_VARIABLE:

@@ -4,6 +4,7 @@ Each function takes what TOML or JSON gave and returns the value, or raises Valu
 (not what it should be: that is the description of the field). No message repeats the value, it may be a secret.
 """
 
+import datetime
 import os
 import re
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Sec
 
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:([kmgt])(i?))?b?", re.IGNORECASE)
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TIME = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 _LARGEST_BYTES = 2**63 - 1
 _PROTOCOL_SETS = "the upload protocol sets it for each request"
 _REFUSED_HEADERS: Mapping[str, str] = {
@@ -63,6 +65,30 @@ def parse_rate_bytes(value: object) -> int:
         return parse_size_bytes(re.sub(r"\s*/\s*s\s*\Z", "", value) if isinstance(value, str) else value)
     except ValueError as wrong:
         raise ValueError(str(wrong).replace("a size", "a rate")) from None
+
+
+def minute_of_day(text: str) -> int:
+    """Minutes since midnight of a time as settings hold it, "08:30"."""
+    hours, minutes = text.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def _time(value: object) -> str:
+    """HH:MM from such a text, or from a time as TOML writes it without quotes."""
+    if isinstance(value, datetime.time):
+        if value.second or value.microsecond:
+            raise ValueError("has seconds")
+        return value.strftime("%H:%M")
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        raise ValueError("is not a time of the day")
+    return value
+
+
+def _limiting_rate(value: object) -> int:
+    rate = parse_rate_bytes(value)
+    if not rate:
+        raise ValueError("is no limit")
+    return rate
 
 
 def _no_bool(value: object) -> object:
@@ -208,10 +234,24 @@ def _suffix(value: str) -> str:
     return value
 
 
+def _argument(value: str) -> str:
+    if "\0" in value:
+        raise ValueError("holds a zero byte")
+    return value
+
+
+def _argv(value: tuple[str, ...]) -> tuple[str, ...]:
+    if value and not os.path.isabs(value[0]):
+        raise ValueError("does not begin with an absolute path")
+    return value
+
+
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(allow_inf_nan=False)]
 SizeBytes = Annotated[int, PlainValidator(parse_size_bytes)]
 RateBytes = Annotated[int, PlainValidator(parse_rate_bytes)]
+LimitingRate = Annotated[int, PlainValidator(_limiting_rate)]
+TimeOfDay = Annotated[str, PlainValidator(_time)]
 AbsolutePath = Annotated[Path, PlainValidator(_path)]
 OptionalPath = Annotated[Path | None, PlainValidator(_optional_path)]
 OptionalText = Annotated[str | None, BeforeValidator(_none_if_empty)]
@@ -220,6 +260,7 @@ Url = Annotated[str, AfterValidator(_url)]
 Headers = dict[Annotated[str, AfterValidator(_header_name)], Annotated[SecretStr, AfterValidator(_header_value)]]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_key)], Annotated[str, PlainValidator(_metadata_value)]]
 Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
+Argv = Annotated[tuple[Annotated[str, AfterValidator(_argument)], ...], AfterValidator(_argv)]
 EndpointName = Annotated[str, AfterValidator(_endpoint_name)]
 FileName = Annotated[str | None, PlainValidator(_file_name)]
 Suffix = Annotated[str, AfterValidator(_suffix)]

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..jobs.database import DatabaseUnusable
-from ..jobs.model import Job, Place
 from ..jobs.orders import Applied, Verb
-from ..jobs.reader import Page, Reader
+from ..jobs.reader import Reader
 from ..jobs.selection import Selection
 from ..jobs.states import State
 from .refusals import Refused, bad, brief
@@ -30,7 +29,7 @@ from .replies import (
     jobs_reply,
     order_reply,
 )
-from .selecting import MAX_JOB_ID, path_of, selection_of, state_of, whole_of
+from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of, selection_of_query, whole_of
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
@@ -46,6 +45,7 @@ class Request:
     path: Mapping[str, str] = field(default_factory=dict)
     query: Mapping[str, list[str]] = field(default_factory=dict)
     body: Mapping[str, Any] = field(default_factory=dict)
+    may_change: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,20 +133,12 @@ def _status(commands: Commands, request: Request) -> Status:
 
 
 def _jobs(commands: Commands, request: Request) -> JobsReply:
-    _known(request, ("state", "limit", "cursor", "path_b64"))
-    states = tuple(state_of("state", value) for value in request.query.get("state", ()))
+    _known(request, ("limit", "cursor", *QUERY_NAMES))
     limit = _whole(request, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
     cursor = _whole(request, "cursor", 1, MAX_JOB_ID)
-    encoded = _single(request, "path_b64")
-    if encoded is None:
-        return commands.live(jobs_reply(commands.reader.page(Selection(states=states), limit=limit, cursor=cursor)))
-    jobs = [
-        job
-        for job in jobs_of_path(commands.reader, path_of("path_b64", encoded))
-        if (not states or job.state in states) and (cursor is None or job.id < cursor)
-    ]
-    more = len(jobs) > limit
-    return commands.live(jobs_reply(Page(tuple(jobs[:limit]), jobs[limit - 1].id if more else None)))
+    selected = {name: values for name, values in request.query.items() if name in QUERY_NAMES}
+    selection = selection_of_query(selected) if selected else Selection()
+    return commands.live(jobs_reply(commands.reader.page(selection, limit=limit, cursor=cursor)))
 
 
 def _number(request: Request) -> int:
@@ -157,14 +149,19 @@ def _number(request: Request) -> int:
 
 
 def _job(commands: Commands, request: Request) -> JobReply:
-    _known(request, ())
+    _known(request, ("url",))
+    url = _single(request, "url")
+    if url not in (None, "whole"):
+        raise bad("url", url, "whole")
+    if url is not None and not request.may_change:
+        raise Refused(403, _NOT_ALLOWED)
     number = _number(request)
     job = commands.reader.job(number)
     if job is None:
         raise Refused(
             404, Error(code="no_such_job", message=f"there is no job {number}", hint="GET /v1/jobs lists them")
         )
-    (reply,) = commands.live(JobsReply(jobs=[job_reply(job)], next_cursor=None))["jobs"]
+    (reply,) = commands.live(JobsReply(jobs=[job_reply(job, whole_url=url is not None)], next_cursor=None))["jobs"]
     return reply
 
 
@@ -177,11 +174,20 @@ def _explain(commands: Commands, request: Request) -> Explanation:
     path = path_of("path_b64", encoded) if encoded is not None else os.fsencode(plain or "")
     if not path.startswith(b"/"):
         raise bad("path", plain or "", "an absolute path")
-    explanation = commands.explain(os.path.normpath(path))
+    if b"\0" in path:
+        raise bad("path", os.fsdecode(path), "a path without NUL bytes, which no path has")
+    explanation = commands.explain(os.path.normpath(b"/" + path.lstrip(b"/")))
     if explanation is None:
         # Also for what is there, and whoever asks may not see: the socket is no way to look elsewhere.
         message = f"{escaped(os.fsdecode(path))} lies in no watched folder"
-        raise Refused(404, Error(code="not_watched", message=message, hint="GET /v1/status lists the watched folders"))
+        raise Refused(
+            404,
+            Error(
+                code="not_watched",
+                message=message,
+                hint="GET /v1/status, or tusd-agent status, lists the watched folders",
+            ),
+        )
     return explanation
 
 
@@ -256,16 +262,6 @@ _PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
 )
 
 
-def jobs_of_path(reader: Reader, path: bytes) -> list[Job]:
-    """The jobs of an absolute path, newest first, in whatever folder known to the database it lies."""
-    found = []
-    for folder in sorted({count.folder for count in reader.counts()}):
-        prefix = os.fsencode(folder).rstrip(b"/") + b"/"
-        if path.startswith(prefix) and path != prefix:
-            found += reader.at(Place.below(folder, path[len(prefix) :]))
-    return sorted(found, key=lambda job: job.id, reverse=True)
-
-
 def _find(asked: Asked) -> tuple[Command, Request]:
     """The row that a request asks for. Raises `Refused`: 400, 403, 404 or 405."""
     method = asked.method
@@ -292,7 +288,8 @@ def _find(asked: Asked) -> tuple[Command, Request]:
             if command.changes and not asked.may_change:
                 raise Refused(403, _NOT_ALLOWED)
             path = {name: unquote(text, errors="backslashreplace") for name, text in match.groupdict().items()}
-            return command, Request(path, query, _members(asked.body) if command.changes else {})
+            members = _members(asked.body) if command.changes else {}
+            return command, Request(path, query, members, asked.may_change)
     allowed = ", ".join(command.method for command, _ in rows)
     not_allowed = Error(
         code="method_not_allowed",

@@ -120,8 +120,9 @@ class Status(Counts):
 class JobReply(TypedDict):
     """A job. Instants are null as long as it has not happened. `offset_bytes` is the worker's own while uploading.
 
-    `digest_sha256` is in hexadecimal digits, null unless the whole content was digested. `upload_url` is cut short:
-    who knows it whole may read or delete the upload.
+    `mtime_ns` is that of the content, since the epoch. `digest_sha256` is in hexadecimal digits, null unless the whole
+    content was digested. `upload_url` is cut short: who knows it whole may read or delete the upload. Who may change
+    things gets it whole with ``?url=whole``, of a single job.
     """
 
     id: int
@@ -133,6 +134,7 @@ class JobReply(TypedDict):
     endpoint: str
     state: str
     size_bytes: int
+    mtime_ns: int
     offset_bytes: int
     attempts: int
     restarts: int
@@ -224,8 +226,9 @@ def redacted(url: str) -> str:
         return "…"
 
 
-def job_reply(job: Job) -> JobReply:
+def job_reply(job: Job, *, whole_url: bool = False) -> JobReply:
     """The job as it is shown."""
+    url = job.upload_url
     return JobReply(
         id=job.id,
         uuid=str(job.uuid),
@@ -236,6 +239,7 @@ def job_reply(job: Job) -> JobReply:
         endpoint=job.endpoint,
         state=str(job.state),
         size_bytes=job.size_bytes,
+        mtime_ns=job.fingerprint.mtime_ns,
         offset_bytes=job.offset_bytes,
         attempts=job.attempts,
         restarts=job.restarts,
@@ -247,7 +251,7 @@ def job_reply(job: Job) -> JobReply:
         last_error=None if job.last_error is None else escaped(job.last_error),
         reason=None if job.reason is None else escaped(job.reason),
         digest_sha256=None if job.whole_digest is None else job.whole_digest.hex(),
-        upload_url=None if job.upload_url is None else redacted(job.upload_url),
+        upload_url=url if url is None or whole_url else redacted(url),
     )
 
 

@@ -32,6 +32,19 @@ def selection_of(members: Mapping[str, Any]) -> Selection:
     return Selection(**{_FIELDS.get(name, name): _READERS[name](name, value) for name, value in given.items()})
 
 
+def selection_of_query(query: Mapping[str, list[str]]) -> Selection:
+    """The same from the parameters of a query; those that may have several values are given several times."""
+    given: dict[str, Any] = {}
+    for name, values in query.items():
+        member = QUERY_NAMES[name]
+        read = _FROM_TEXT.get(member, _as_it_is)
+        if member not in _SEVERAL and len(values) > 1:
+            raise bad(name, f"given {len(values)} times", "once")
+        value = [read(name, text) for text in values] if member in _SEVERAL else read(name, values[0])
+        given[_FIELDS.get(member, member)] = _READERS[member](name, value)
+    return Selection(**given)
+
+
 def path_of(name: str, encoded: str) -> bytes:
     """An absolute path from its base64, in both alphabets of RFC 4648; a blank is a "+" that was not escaped."""
     plain = encoded.replace(" ", "+").replace("-", "+").replace("_", "/")
@@ -92,3 +105,42 @@ _READERS: Mapping[str, Callable[[str, Any], Any]] = {
     "created_after": _instant,
 }
 _FIELDS = {"paths_b64": "paths"}
+
+QUERY_NAMES: Mapping[str, str] = {
+    "id": "ids",
+    "path_b64": "paths_b64",
+    "state": "states",
+    "folder": "folder",
+    "endpoint": "endpoint",
+    "error": "error",
+    "pattern": "pattern",
+    "created_before": "created_before",
+    "created_after": "created_after",
+}
+"""The parameters of a query, and the members of a body that mean the same."""
+
+_SEVERAL = frozenset({"ids", "paths_b64", "states"})
+
+
+def _as_it_is(name: str, text: str) -> str:
+    return text
+
+
+def _whole_text(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise bad(name, text, "a whole number")
+    return int(text)
+
+
+def _number_text(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise bad(name, text, "seconds since the epoch") from None
+
+
+_FROM_TEXT: Mapping[str, Callable[[str, str], Any]] = {
+    "ids": _whole_text,
+    "created_before": _number_text,
+    "created_after": _number_text,
+}

@@ -1,9 +1,11 @@
-"""What becomes of a file once the server has it: kept, deleted or moved, in the order that loses nothing.
+"""What becomes of a file once the server has it: kept, deleted, moved or given to a command.
 
 Deleting is the one thing that can lose data. So: the server proves that it has everything; the row says so durably;
 the file is at rest and is the very one that was sent; it is renamed aside within its folder, looked at once more, and
 only then removed. A crash between any two of these steps leaves an aside file, and every disposal begins by looking
 for its own.
+
+A command is the operator's own act, and yet asks for the same proof: what it does to the file may well be as final.
 """
 
 import errno
@@ -15,6 +17,8 @@ from .. import beneath
 from ..jobs.model import Fingerprint, Job, shown
 from ..tus import TUSClient
 from ..tus.errors import UploadCancelled, UploadGone
+from .command import Command, run
+from .marker import remove_marker
 from .moving import move_into, numbered
 from .ratelimit import Stoppable
 from .rules import DeleteProof, FolderRules
@@ -44,10 +48,17 @@ class PutBack(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Disposed:
-    """How it ended, in words for the row. `newer_content`: the path holds something that has yet to be sent."""
+    """How it ended, in words for the row.
+
+    `newer_content`: the path holds something that has yet to be sent. `gone`: the file is no longer in its folder.
+    """
 
     words: str
     newer_content: bool = False
+    gone: bool = False
+
+
+GONE_ALREADY = Disposed("the file was gone already", gone=True)
 
 
 def prove(client: TUSClient, job: Job, delete_proof: DeleteProof, stop: Stoppable) -> None:
@@ -75,11 +86,49 @@ def prove(client: TUSClient, job: Job, delete_proof: DeleteProof, stop: Stoppabl
 
 
 def dispose(job: Job, rules: FolderRules, stop: Stoppable) -> Disposed:
-    """Deletes or moves the job's file; repeatable after a crash at any point.
+    """Deletes or moves the job's file, or runs the command for it; repeatable after a crash at any point.
 
-    Raises `NotAtRest`, `UploadCancelled` (stopped while comparing or copying), `OSError`, or `PutBack` from one of
-    these; the file is there then.
+    Raises `NotAtRest`, `UploadCancelled` (stopped while comparing or copying, or while the command ran), `OSError`,
+    `CommandRefused`, `CommandFailed`, or `PutBack` from one of these; then the file is where the agent found it.
     """
+    if rules.command is not None:
+        return _run_command(job, rules.command, stop)
+    disposed = _take_away(job, rules, stop)
+    if disposed.gone and rules.marker_suffix is not None:
+        remove_marker(job, rules.marker_suffix)
+    return disposed
+
+
+def _run_command(job: Job, command: Command, stop: Stoppable) -> Disposed:
+    """Runs the command, unless the path holds newer content: that one has yet to be sent, and has its own run then.
+
+    A file that is gone does not hold it up: the command may have taken it away before a crash, and not come to its
+    end.
+    """
+    place = job.place
+    try:
+        descriptor = beneath.open_regular(place.folder, place.directory, place.name)
+    except beneath.NotRegular:
+        return Disposed("the command was not run: what lies at its path now is no regular file")
+    except (FileNotFoundError, NotADirectoryError):
+        with beneath.directory(place.folder, b""):
+            pass  # raises where the whole folder is out of reach: the command would not find its file either
+    else:
+        try:
+            # Without a digest a moved ctime tells nothing; to the intake it is the file that was sent, too.
+            if _difference(job, descriptor, stop, ctime_tells=job.whole_digest is not None):
+                return Disposed("the command was not run: its path holds newer content", newer_content=True)
+            if beneath.at_rest(descriptor) is False:
+                raise NotAtRest("the file is open for writing; the command is run once it is closed")
+        finally:
+            os.close(descriptor)
+    output = run(command, job, stop)
+    if output:
+        log.info("job %d (%s): the end of the command's output: %s", job.id, shown(place.path), output)
+    return Disposed("the command was run")
+
+
+def _take_away(job: Job, rules: FolderRules, stop: Stoppable) -> Disposed:
     place = job.place
     try:
         with beneath.directory(place.folder, place.directory) as parent:
@@ -92,7 +141,7 @@ def dispose(job: Job, rules: FolderRules, stop: Stoppable) -> Disposed:
     except (FileNotFoundError, NotADirectoryError):
         with beneath.directory(place.folder, b""):
             pass  # raises where the whole folder is out of reach: then nothing is known of the file
-        return Disposed("the file was gone already")
+        return GONE_ALREADY
 
 
 def _set_aside(job: Job, parent: int, stop: Stoppable) -> Disposed | None:
@@ -103,7 +152,7 @@ def _set_aside(job: Job, parent: int, stop: Stoppable) -> Disposed | None:
     except beneath.NotRegular:
         return Disposed("kept: what lies at its path now is no regular file")
     except FileNotFoundError:
-        return Disposed("the file was gone already")
+        return GONE_ALREADY
     try:
         if difference := _difference(job, descriptor, stop, ctime_tells=True):
             return difference
@@ -136,9 +185,9 @@ def _remove(job: Job, rules: FolderRules, parent: int, stop: Stoppable, *, left_
             raise NotAtRest("the file is open for writing; it is disposed of once it is closed")
         if rules.after_upload == "move" and rules.move_to is not None:
             target = move_into(rules.move_to, job, parent, descriptor, stop)
-            return Disposed(f"moved to {shown(target)}")
+            return Disposed(f"moved to {shown(target)}", gone=True)
         os.unlink(job.aside_name, dir_fd=parent)
-        return Disposed("deleted")
+        return Disposed("deleted", gone=True)
     except (NotAtRest, OSError, UploadCancelled) as error:
         _put_back(job, parent)  # not to lie hidden until the next attempt, which may be far
         raise PutBack(Fingerprint.of(os.fstat(descriptor))) from error

@@ -1,4 +1,4 @@
-"""One endpoint as the pool sees it: its rules, its breaker, its rate, and what is on its way there.
+"""One endpoint as the pool sees it: its rules, its breaker, and what is on its way there.
 
 Not thread-safe: the pool holds a lock.
 """
@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from ..jobs.waiting import Head
 from .breaker import Breaker, BreakerState
-from .ratelimit import TokenBucket
 from .rules import EndpointRules
 from .turns import admits
 
@@ -21,7 +20,6 @@ class Line:
 
     rules: EndpointRules
     breaker: Breaker
-    bucket: TokenBucket
     in_flight: set[int] = field(default_factory=set)
     large: set[int] = field(default_factory=set)
     recent: set[int] = field(default_factory=set)
@@ -65,7 +63,7 @@ class Line:
             self.breaker.probe_at + wall_offset_seconds if is_open else None,
             len(self.in_flight),
             self.answered_at,
-            self.rules.rate_bytes_per_second,
+            self.rules.throttle.rate_bytes_per_second,
         )
 
 

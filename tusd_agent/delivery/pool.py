@@ -16,7 +16,6 @@ from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
 from .line import EndpointState, Line
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
-from .ratelimit import TokenBucket
 from .rules import EndpointRules, FolderRules
 from .turns import Turns
 from .uploader import Uploader
@@ -61,7 +60,6 @@ class Pool:
             rules.name: Line(
                 rules,
                 Breaker(min(rules.max_concurrent or workers, workers), rng=self._rng),
-                TokenBucket(rules.rate_bytes_per_second, monotonic=monotonic),
             )
             for rules in endpoints
         }
@@ -208,7 +206,7 @@ class Pool:
         flight, line, rules = taken
         carried = False
         try:
-            self._worker.carry(flight, line.rules, rules, line.bucket)
+            self._worker.carry(flight, line.rules, rules)
             carried = True
         finally:
             with self._changed:

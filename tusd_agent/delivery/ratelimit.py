@@ -5,6 +5,15 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
+PIECE_SECONDS = 0.025
+"""So much of a second's bytes is handed out at once: a slow upload moves often, and no server takes it for dead."""
+
+SAVED_SECONDS = 0.075
+"""So much is saved up while nobody takes. Together with a piece: no burst beyond a tenth of a second."""
+
+LOOK_SECONDS = 0.25
+"""A wait is looked at again after so long: the rate may have changed, or a stop may have been asked for."""
+
 
 class Stoppable(Protocol):
     """What a wait can be ended by: `threading.Event` has this shape."""
@@ -17,39 +26,66 @@ class Stoppable(Protocol):
 
 
 class TokenBucket:
-    """Hands out `rate_bytes_per_second`, at most `burst_seconds` of it saved up. Rate 0 is no limit.
+    """Hands out bytes at `rate()` bytes per second; 0 is no limit. The rate may change at any moment.
 
-    Who takes more than there is goes into debt and waits it off, so large and small takers are served alike.
+    Bytes are reserved in the order of asking and each reservation waits until the bucket has released that many, so
+    that large and small takers are served alike. When the rate changes, what is reserved and not yet released is
+    reserved anew, in pieces of the new rate's size: a large piece would take for ever at a small rate.
     """
 
-    def __init__(
-        self,
-        rate_bytes_per_second: float,
-        *,
-        burst_seconds: float = 0.1,
-        monotonic: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._rate = rate_bytes_per_second
-        self._burst_seconds = burst_seconds
+    def __init__(self, rate: Callable[[], float], *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._rate = rate
         self._monotonic = monotonic
         self._lock = threading.Lock()
-        self._tokens = rate_bytes_per_second * burst_seconds
-        self._filled_at = monotonic()
+        self._known_rate = 0.0
+        self._changes = 0
+        self._reserved_bytes = 0.0
+        self._released_bytes = 0.0
+        self._released_at = monotonic()
 
     @property
     def rate_bytes_per_second(self) -> float:
-        """The limit; 0: none."""
-        return self._rate
+        """The limit at this moment; 0: none."""
+        return self._rate()
 
-    def take(self, size_bytes: int, stop: Stoppable) -> None:
-        """Takes `size_bytes`, waiting for them as long as it needs; returns early when `stop` is set."""
+    def take(self, wanted_bytes: int, stop: Stoppable) -> int:
+        """Waits for at most `wanted_bytes` (1 or more) and returns how many it got; 0 when `stop` was set meanwhile."""
+        if not self._known_rate and not self._rate():  # what is not limited should not have to take turns
+            return wanted_bytes
+        changes, target, size = -1, 0.0, 0
+        while True:
+            with self._lock:
+                rate = self._release()
+                if not rate:
+                    return wanted_bytes
+                if changes != self._changes:
+                    changes = self._changes
+                    size = min(wanted_bytes, max(1, int(rate * PIECE_SECONDS)))
+                    self._reserved_bytes += size
+                    target = self._reserved_bytes
+                wait_seconds = (target - self._released_bytes) / rate
+                if stop.is_set():
+                    self._released_bytes += size
+                    return 0
+            if wait_seconds <= 0:
+                return size
+            stop.wait(min(wait_seconds, LOOK_SECONDS))
+
+    def give_back(self, size_bytes: int) -> None:
+        """So many bytes of what was taken were not used: those who wait have them the sooner."""
         with self._lock:
-            if not self._rate:
-                return
-            now = self._monotonic()
-            saved = self._tokens + (now - self._filled_at) * self._rate
-            self._tokens = min(saved, self._rate * self._burst_seconds) - size_bytes
-            self._filled_at = now
-            wait_seconds = -self._tokens / self._rate
-        if wait_seconds > 0:
-            stop.wait(wait_seconds)
+            self._released_bytes += size_bytes
+
+    def _release(self) -> float:
+        """Brings the count of what was released up to now, and returns the rate that holds from now on."""
+        now, rate = self._monotonic(), self._rate()
+        released = self._released_bytes + (now - self._released_at) * self._known_rate
+        saved = min(released - self._reserved_bytes, rate * SAVED_SECONDS)
+        if rate != self._known_rate:
+            self._known_rate = rate
+            self._changes += 1
+            self._reserved_bytes = self._released_bytes
+            saved = max(0.0, saved)
+        self._released_bytes = self._reserved_bytes + saved
+        self._released_at = now
+        return rate

@@ -6,8 +6,11 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from ..tus import TUSClient
+from .bandwidth import Throttle
+from .command import Command
+from .emptying import EmptyFolders
 
-AfterUpload = Literal["keep", "delete", "move"]
+AfterUpload = Literal["keep", "delete", "move", "command"]
 DeleteProof = Literal["head", "answer"]
 MetadataValue = str | bytes | int | float | bool
 
@@ -17,12 +20,16 @@ class FolderRules:
     """What becomes of the files of one watched folder.
 
     A file that changed while it was sent is tried again once it had `settle_seconds` of rest. A job that has waited
-    for `give_up_after_seconds` without being sent fails (0: never).
+    for `give_up_after_seconds` without being sent fails (0: never). Where a file is deleted or moved, its marker file
+    (its name and `marker_suffix`) goes too, and `empty_folders` is told; `None`: there is none.
     """
 
     path: str
     after_upload: AfterUpload = "keep"
     move_to: str | None = None
+    command: Command | None = None
+    marker_suffix: str | None = None
+    empty_folders: EmptyFolders | None = None
     priority: int = 0
     settle_seconds: float = 2.0
     give_up_after_seconds: float = 0.0
@@ -33,8 +40,8 @@ class FolderRules:
 class EndpointRules:
     """How files reach one endpoint: the client that speaks to it, and what may be asked of it.
 
-    `max_concurrent` uploads at a time (0: as many as there are workers), `rate_bytes_per_second` for all of them
-    together (0: no limit).
+    `max_concurrent` uploads at a time (0: as many as there are workers); `throttle` is what they ask before each piece
+    of a body.
     """
 
     name: str
@@ -43,8 +50,8 @@ class EndpointRules:
     digest: bool = True
     delete_proof: DeleteProof = "head"
     max_concurrent: int = 0
-    rate_bytes_per_second: float = 0.0
     allow_other_origin: bool = False
+    throttle: Throttle = field(default_factory=Throttle)
 
     def owns(self, upload_url: str) -> bool:
         """Whether an upload URL kept from an earlier attempt still belongs to this endpoint (same origin)."""

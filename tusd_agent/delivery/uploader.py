@@ -15,8 +15,8 @@ from ..jobs.claims import Claims
 from ..jobs.model import Fingerprint, Found, Job, Sent, shown
 from ..jobs.moves import StaleClaim
 from ..tus.errors import SourceChanged, TUSUploadError
+from .bandwidth import ThrottledSource
 from .flight import Flight
-from .ratelimit import TokenBucket
 from .rules import EndpointRules, FolderRules, MetadataValue
 from .source import JobSource
 
@@ -65,7 +65,7 @@ class Uploader:
         self._clock = clock
         self._monotonic = monotonic
 
-    def upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> Uploaded:
+    def upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> Uploaded:
         """Sends the flight's job, from where the server stands.
 
         Raises `FileVanished`, `FileChanged`, `FileInUse`, `StaleClaim` (the job was taken away; an upload just made is
@@ -88,7 +88,7 @@ class Uploader:
                 raise FileInUse("it is open for writing; it is sent once it is closed")
             flight.job = job = self._check_url(job, endpoint, source)
             try:
-                self._send(flight, endpoint, rules, bucket, source)
+                self._send(flight, endpoint, rules, source)
                 digest = source.whole_digest()
             except SourceChanged as error:
                 raise FileChanged(self._present(job, descriptor), str(error)) from error
@@ -116,7 +116,6 @@ class Uploader:
         flight: Flight,
         endpoint: EndpointRules,
         rules: FolderRules,
-        bucket: TokenBucket,
         source: JobSource,
     ) -> None:
         job = flight.job
@@ -147,7 +146,7 @@ class Uploader:
 
         try:
             endpoint.client.send(
-                source,
+                ThrottledSource(source, endpoint.throttle, flight.stop),
                 metadata=metadata_of(job, rules),
                 upload_url=job.upload_url,
                 on_created=created,
@@ -156,7 +155,6 @@ class Uploader:
                 max_restarts=0,
                 final_answer=job.final_answer,
                 on_final_answer=answered_last_byte,
-                throttle=lambda size_bytes: bucket.take(size_bytes, flight.stop),
             )
         except (TUSUploadError, OSError) as error:
             if not isinstance(error, SourceChanged) and flight.job.upload_url is not None:

@@ -14,10 +14,11 @@ from ..jobs.model import Job, shown
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
 from ..tus.errors import TUSUploadError, UploadCancelled
+from .command import CommandFailed, CommandRefused
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
 from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
-from .ratelimit import Stoppable, TokenBucket
+from .ratelimit import Stoppable
 from .rules import EndpointRules, FolderRules
 from .uploader import FileChanged, FileInUse, FileVanished, Uploader
 
@@ -62,14 +63,14 @@ class Worker:
         self._clock = clock
         self._rng = rng or random.Random()
 
-    def carry(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> None:
+    def carry(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
         """Uploads or disposes of the flight's job and moves its row. Raises only what the database raises."""
         try:
             try:
                 if flight.job.state is State.DISPOSING:
                     self._dispose(flight, endpoint, rules)
                 else:
-                    self._upload(flight, endpoint, rules, bucket)
+                    self._upload(flight, endpoint, rules)
             except (StaleClaim, sqlite3.Error, DatabaseUnusable):
                 raise
             except Exception as error:
@@ -79,10 +80,10 @@ class Worker:
         except StaleClaim as stale:
             log.info("job %d (%s): dropped, %s", flight.job.id, shown(flight.job.place.path), stale)
 
-    def _upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules, bucket: TokenBucket) -> None:
+    def _upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
         job = flight.job
         try:
-            uploaded = self._uploader.upload(flight, endpoint, rules, bucket)
+            uploaded = self._uploader.upload(flight, endpoint, rules)
         except FileVanished as gone:
             if not self._is_present(job.place.folder):
                 self._judged(flight, endpoint, OSError(errno.ENXIO, "the watched folder is not there"))
@@ -161,7 +162,7 @@ class Worker:
         except UploadCancelled:
             self._claims.interrupt(job)
             return
-        except (NotProven, NotAtRest, TUSUploadError, OSError) as error:
+        except (NotProven, NotAtRest, CommandRefused, CommandFailed, TUSUploadError, OSError) as error:
             wait = backoff_seconds(job.attempts, self._rng, LONGEST_DISPOSAL_BACKOFF_SECONDS)
             said = local_words(error, "write to its folder") if isinstance(error, OSError) else str(error)
             words = f"it has arrived, but can't be disposed of: {said}"
@@ -177,6 +178,8 @@ class Worker:
         log.info("job %d (%s): %s", job.id, shown(job.place.path), disposed.words)
         if disposed.newer_content:
             self._note(job.place.path)
+        if disposed.gone and rules.empty_folders is not None:
+            rules.empty_folders.note(job.place.folder, job.place.directory, rules.settle_seconds)
 
     def _disposed(self, flight: Flight, rules: FolderRules) -> Disposed:
         try:

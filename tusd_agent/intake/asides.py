@@ -10,12 +10,13 @@ import stat
 
 from .. import beneath
 from ..jobs.ledger import Ledger
-from ..jobs.model import aside_uuid, shown
+from ..jobs.model import NAME_MAX_BYTES, aside_uuid, shown
 from ..jobs.states import State
 
 log = logging.getLogger("tusd_agent.intake")
 
-NAME_MAX_BYTES = 255
+RECOVERED_PREFIX = b"recovered-"
+"""How the name begins that a file gets when no job knows the one it had."""
 
 _STILL_DISPOSED_OF = frozenset({State.DELIVERED, State.DISPOSING})
 
@@ -34,7 +35,7 @@ def put_back(descriptor: int, folder: str, directory: bytes, name: bytes, ledger
         return None
     if not stat.S_ISREG(os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode):
         return None
-    wanted = job.place.name if job is not None else b"recovered-" + str(uuid).encode("ascii")
+    wanted = job.place.name if job is not None else RECOVERED_PREFIX + str(uuid).encode("ascii")
     back = _rename_to_free_name(descriptor, name, wanted)
     log.warning(
         "%s in %s was put aside by the agent and no job is about to dispose of it: it is %s again",

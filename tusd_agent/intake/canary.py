@@ -15,10 +15,11 @@ _SECOND_LOOK_SECONDS = 2.0
 
 
 class Canary:
-    """The canary below `folder`. `now` is monotonic; `heard` may be called by any thread."""
+    """The canary below `folder`. `now` is monotonic; `heard` may be called by any thread, the rest by one."""
 
     def __init__(self, folder: Path, clock: Callable[[], float]) -> None:
         self.directory = folder / "canary"
+        self._file = self.directory / "file"
         self.heard_at: float | None = None
         """When it last came back, seconds since the epoch."""
         self._clock = clock
@@ -54,9 +55,19 @@ class Canary:
         if now >= self._due:
             self._looked_twice = False
             self._due = now + INTERVAL_SECONDS
+            # Before it is sent: it may be heard before the next line here.
             self._overdue_at = now + PATIENCE_SECONDS
-            os.close(os.open(self.directory / "file", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            try:
+                self._write()
+            except OSError:
+                # One that was never sent can't be lost.
+                self._overdue_at = None
+                raise
         return False
+
+    def _write(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        os.close(os.open(self._file, flags, 0o600))
 
     def next_due(self) -> float:
         """When `fly` is to be called again."""
@@ -66,5 +77,5 @@ class Canary:
     def remove(self) -> None:
         """Takes its file and directory away again."""
         with suppress(OSError):
-            (self.directory / "file").unlink(missing_ok=True)
+            self._file.unlink(missing_ok=True)
             self.directory.rmdir()

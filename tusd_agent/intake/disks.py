@@ -1,7 +1,9 @@
 """On what a folder lies: the kind of file system, and whether the disk it used to lie on is still there."""
 
 import os
+import re
 from pathlib import Path
+from typing import NamedTuple
 
 MOUNT_TABLE = Path("/proc/self/mountinfo")
 
@@ -17,26 +19,46 @@ _REMOTE = frozenset(
 def file_system_type(path: str, table: Path = MOUNT_TABLE) -> str | None:
     """The type of the file system that `path` lies on, as the mount table has it; `None` when that can't be told.
 
-    Of mounts on the same point the last one counts, which covers the others (proc_pid_mountinfo(5)).
+    The path is walked from mount to mount (proc_pid_mountinfo(5) tells on which one each of them lies): what was
+    mounted on the same point later covers what was there, and what is mounted above covers everything below.
     """
     where = os.path.join(os.path.realpath(os.fsencode(path)), b"")
-    found: tuple[int, str] | None = None
     try:
-        lines = table.read_bytes().splitlines()
+        mounts = [mount for line in table.read_bytes().splitlines() if (mount := _mount(line)) is not None]
     except OSError:
         return None
-    for line in lines:
-        fields, _, rest = line.partition(b" - ")
-        point = os.path.join(_unescaped(fields.split(b" ")[4]), b"")
-        if where.startswith(point) and (found is None or len(point) >= found[0]):
-            found = len(point), rest.split(b" ")[0].decode("ascii", "replace")
-    return None if found is None else found[1]
+    on_the_way = [mount for mount in mounts if where.startswith(mount.point)]
+    ids = {mount.id for mount in on_the_way}
+    # The first one lies on a mount that we are not shown, as in a chroot; or on itself.
+    below = [mount for mount in on_the_way if mount.parent not in ids or mount.parent == mount.id]
+    found: _Mount | None = None
+    while below:
+        # Of those that lie on the same mount the uppermost is come to first; of those on one point the last covers.
+        found = min(reversed(below), key=lambda mount: len(mount.point))
+        on_the_way.remove(found)
+        below = [mount for mount in on_the_way if mount.parent == found.id and mount.point.startswith(found.point)]
+    return None if found is None else found.kind
+
+
+class _Mount(NamedTuple):
+    id: bytes
+    parent: bytes
+    point: bytes
+    """With a slash at its end."""
+    kind: str
+
+
+def _mount(line: bytes) -> _Mount | None:
+    fields, _, rest = line.partition(b" - ")
+    columns = fields.split(b" ")
+    if len(columns) < 5 or not rest:
+        return None
+    point = os.path.join(_unescaped(columns[4]), b"")
+    return _Mount(columns[0], columns[1], point, rest.split(b" ")[0].decode("ascii", "replace"))
 
 
 def _unescaped(field: bytes) -> bytes:
-    for octal in (b"\\040", b"\\011", b"\\012", b"\\134"):
-        field = field.replace(octal, bytes([int(octal[1:], 8)]))
-    return field
+    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8) & 0xFF]), field)
 
 
 def is_remote(kind: str) -> bool:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from .. import beneath
 from ..jobs.ledger import Ledger, Verdict
 from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
-from ..jobs.states import EXISTING_IGNORED, LEDGER_LOST
+from ..jobs.states import EXISTING_IGNORED, LEDGER_LOST, State
 from .follow import FollowedFolder
-from .scan import FolderUnavailable
+from .scan import ABSENT, FolderUnavailable
 from .taking import Rest, look_at_rest
+
+_THE_FOLDER = "the watched folder itself: it is not sent, the files in it are"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +34,54 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
     Any thread may ask. `wall` and `now` are the two clocks.
     """
     place = Place.below(followed.folder.path, relative)
-    job = ledger.newest(place)
+    job = ledger.newest(place) if relative else None
 
     def answer(taken: bool, rule: str, waits_for: str | None = None) -> Explanation:
         return Explanation(place, taken, rule, waits_for, job)
 
+    def by_name(waits_for: str | None) -> Explanation:
+        """What can be said of the name alone; one that is not taken waits for nothing."""
+        return answer(name.taken, name.rule, waits_for if name.taken else None)
+
+    name = followed.rules.verdict(relative, is_directory=False)
     try:
         followed.ground.look()
     except FolderUnavailable as unavailable:
-        by_name = followed.rules.verdict(relative, is_directory=False)
-        return answer(by_name.taken, by_name.rule, f"its folder to be available: {unavailable}")
+        if not relative:
+            return answer(False, _THE_FOLDER, f"the folder to be available: {unavailable}")
+        return by_name(f"its folder to be available: {unavailable}")
+    if not relative:
+        return answer(False, _THE_FOLDER)
     try:
         found = beneath.status(place.folder, place.directory, place.name)
     except OSError as error:
-        by_name = followed.rules.verdict(relative, is_directory=False)
-        return answer(by_name.taken, by_name.rule, _absence(error))
+        if link := _link_on_the_way(place):
+            return answer(False, f"behind the symbolic link {shown(link)}: links in a watched folder are not followed")
+        if job is not None and job.state is State.DONE and error.errno in ABSENT:
+            return answer(True, "it was sent, and is not there any more")
+        return by_name(_absence(error))
     if stat.S_ISDIR(found.st_mode):
         entered = followed.rules.verdict(relative, is_directory=True)
-        return answer(False, f"a directory, {'whose files are' if entered.taken else 'not'} looked at: {entered.rule}")
-    by_name = followed.rules.verdict(relative, is_directory=False)
-    if not by_name.taken:
-        return answer(False, by_name.rule)
+        words = ": it is not sent itself, the files in it are" if entered.taken else f", not entered: {entered.rule}"
+        return answer(False, f"a directory{words}")
+    if not name.taken:
+        return by_name(None)
     if not stat.S_ISREG(found.st_mode):
         return answer(False, f"no regular file but {_kind(found.st_mode)}: these are never opened")
     fingerprint = Fingerprint.of(found)
     look = ledger.look(Found(place, fingerprint, followed.folder.endpoint))
+    if look.job is not None and look.job.state is State.CANCELLED and look.job.reason == EXISTING_IGNORED:
+        return answer(False, EXISTING_IGNORED)
     if look.verdict is not Verdict.NEW:
-        return answer(True, by_name.rule, _waits_in_ledger(look.verdict, look.job))
+        return answer(True, name.rule, _waits_in_ledger(look.verdict, look.job))
     by_content = followed.rules.content(fingerprint, wall)
     if by_content.again_at is not None:
-        return answer(True, by_name.rule, f"its age: {by_content.rule}; {by_content.again_at - wall:.0f} s to go")
+        return answer(True, name.rule, f"its age: {by_content.rule}; {by_content.again_at - wall:.0f} s to go")
     if not by_content.taken:
         return answer(False, by_content.rule)
-    if followed.taking.entry(fingerprint) is Entry.IGNORE:
+    if followed.taking.entry(place, fingerprint) is Entry.IGNORE:
         return answer(False, EXISTING_IGNORED)
-    return answer(True, by_name.rule, _waits_on_disk(followed, place, fingerprint, wall, now))
+    return answer(True, name.rule, _waits_on_disk(followed, place, fingerprint, wall, now))
 
 
 def _waits_in_ledger(verdict: Verdict, job: Job | None) -> str | None:
@@ -96,11 +111,24 @@ def _waits_on_disk(
     return "the next scan of the folder, for no event told of it"
 
 
+def _link_on_the_way(place: Place) -> bytes | None:
+    """The first directory of the path that is a symbolic link, relative to the folder."""
+    ends = [index for index, character in enumerate(place.relative) if character == ord("/")]
+    for end in ends:
+        above = Place.below(place.folder, place.relative[:end])
+        try:
+            if stat.S_ISLNK(beneath.status(above.folder, above.directory, above.name).st_mode):
+                return above.relative
+        except OSError:
+            return None
+    return None
+
+
 def _absence(error: OSError) -> str:
-    if error.errno in (errno.ENOENT, errno.ENOTDIR):
+    if error.errno in ABSENT:
         return "the file to be there"
-    if error.errno == errno.ELOOP:
-        return "a way without symbolic links: links below a watched folder are not followed"
+    if error.errno == errno.ENAMETOOLONG:
+        return "a shorter name: no file can have this one"
     return f"the file to be readable: {error.strerror or os.strerror(error.errno or 0)}"
 
 

@@ -10,13 +10,14 @@ from functools import lru_cache
 
 from pathspec import GitIgnoreSpec
 
-from ..jobs.model import ASIDE_PREFIX, Fingerprint
+from ..jobs.model import ASIDE_PREFIX, NAME_MAX_BYTES, Fingerprint
 from .folder import WatchedFolder
 
 _HIDDEN_BEGINNING = b"."
 _TEMPORARY_BEGINNING = b"~$"
 _TEMPORARY_ENDS = (b"~", b".tmp", b".part", b".partial", b".filepart", b".crdownload", b".swp")
 _DIRECTORY_VERDICTS_KEPT = 4096
+_DEEP_DIRECTORIES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +46,21 @@ class Filter:
     def verdict(self, relative: bytes, is_directory: bool) -> Verdict:
         """What becomes of the path, relative to the folder; for a directory: whether it is entered."""
         if is_directory:
-            return self._directory(relative)
+            return self._way(relative)
         parent, _, name = relative.rpartition(b"/")
         if name.startswith(ASIDE_PREFIX):
             return Verdict(False, "a file that the agent itself has put aside")
-        if parent and not (way := self._directory(parent)).taken:
+        if parent and not (way := self._way(parent)).taken:
             return way
         if rule := self._temporary(name):
             return Verdict(False, f"a temporary name: {rule}")
         if relative == self._guard:
             return Verdict(False, f"the folder's guard_file: {self._folder.guard_file}")
-        if self._marker is not None and name.endswith(self._marker):
-            return Verdict(False, f"a marker file: *{self._folder.marker_suffix}")
+        if self._marker is not None:
+            if name.endswith(self._marker):
+                return Verdict(False, f"a marker file: *{self._folder.marker_suffix}")
+            if len(name) + len(self._marker) > NAME_MAX_BYTES:
+                return Verdict(False, f"its name is too long to have a marker file: *{self._folder.marker_suffix}")
         if pattern := self._exclude.match(relative):
             return Verdict(False, f"exclude pattern {pattern!r}")
         if not self._include:
@@ -73,9 +77,9 @@ class Filter:
         limits = self._folder
         size = fingerprint.size_bytes
         if size < limits.min_size_bytes:
-            return Verdict(False, f"smaller than min_size: {size} of {limits.min_size_bytes} bytes")
+            return Verdict(False, f"smaller than min_size: {size} bytes, not {limits.min_size_bytes} or more")
         if limits.max_size_bytes and size > limits.max_size_bytes:
-            return Verdict(False, f"larger than max_size: {size} of {limits.max_size_bytes} bytes")
+            return Verdict(False, f"larger than max_size: {size} bytes, not {limits.max_size_bytes} or fewer")
         written_at = min(fingerprint.mtime_ns, fingerprint.ctime_ns) / 1e9
         if limits.max_age_seconds and now - written_at > limits.max_age_seconds:
             return Verdict(False, f"older than max_age_seconds = {limits.max_age_seconds:g}")
@@ -98,6 +102,15 @@ class Filter:
         if pattern := self._exclude.match(relative + b"/"):
             return Verdict(False, f"exclude pattern {pattern!r}")
         return Verdict(True, "a directory on the way")
+
+    def _way(self, relative: bytes) -> Verdict:
+        """The verdict on a directory, asked for from the top down where there are too many for a recursion."""
+        if relative.count(b"/") > _DEEP_DIRECTORIES:
+            end = relative.find(b"/")
+            while end >= 0:
+                self._directory(relative[:end])
+                end = relative.find(b"/", end + 1)
+        return self._directory(relative)
 
     def _temporary(self, name: bytes) -> str | None:
         if name.startswith(_HIDDEN_BEGINNING) and not self._folder.hidden:

@@ -68,8 +68,8 @@ class FollowedFolder:
         """Why it is scanned again and again instead of being watched; `None`: it is watched."""
         self.is_watched: Callable[[bytes], bool] = lambda directory: True
         """Whether a directory below has its watch; set by whoever keeps the watches."""
-        self.unwatched: list[bytes] = []
-        """Directories that the last complete scan found without a watch."""
+        self.unwatched: list[bytes] | None = None
+        """Directories that a complete scan found without a watch; `None`: no scan ended since they were looked at."""
         self._marker = os.fsencode(folder.marker_suffix) if folder.contract == "marker" else None
         self._rescan_interval_seconds = rescan_interval_seconds
         self._ledger = ledger
@@ -82,6 +82,11 @@ class FollowedFolder:
         self._absent: deque[tuple[float, bytes]] = deque()
         self._unreadable: dict[bytes, str] = {}
         self._last_scan: tuple[float, float, int] | None = None
+
+    @property
+    def last_scan_at(self) -> float | None:
+        """When the last complete scan ended, seconds since the epoch."""
+        return None if self._last_scan is None else self._last_scan[0]
 
     def mark_dirty(self, at: float) -> None:
         """The whole folder is to be scanned, at `at` (monotonic) or as soon as the scan that runs is over."""
@@ -98,7 +103,10 @@ class FollowedFolder:
     def _look_at(self, relative: bytes, now: float) -> None:
         if self._marker is not None and relative.endswith(self._marker):
             # The marker says that the file beside it is complete.
-            relative = relative.removesuffix(self._marker)
+            self._look_at_path(relative.removesuffix(self._marker), now)
+        self._look_at_path(relative, now)
+
+    def _look_at_path(self, relative: bytes, now: float) -> None:
         place = Place.below(self.folder.path, relative)
         as_file = self.rules.verdict(relative, is_directory=False).taken
         if not as_file and not self.rules.verdict(relative, is_directory=True).taken:
@@ -173,7 +181,9 @@ class FollowedFolder:
 
     def _look_later(self, place: Place, due: float) -> None:
         if len(self._later) >= LIMIT:
-            self.mark_dirty(due)
+            # Found again by a scan, but not by one after the other.
+            _, seconds, _ = self._last_scan or (0.0, 0.0, 0)
+            self.mark_dirty(max(due, self._clocks.monotonic() + _SCAN_SHARE * seconds))
         else:
             self._later.add(place, due)
 
@@ -228,26 +238,30 @@ class FollowedFolder:
         self.unwatched = result.unwatched
         self._last_scan = (self._clocks.wall(), seconds, result.files_seen)
         log.debug("Scanned %s in %.1f s: %s", shown(self.folder.path), seconds, result)
+        self.ground.recorded()
 
     def end_absent(self, now: float) -> None:
         """Ends the jobs whose files a scan did not find, if they are not there now either."""
         while self._absent and self._absent[0][0] <= now:
             _, directory = self._absent[0]
-            if self.ground.look() != self.identity:
+            if not self._is_same():
                 # Another disk, or an empty mount point: its absence says nothing of the file.
                 self._absent.clear()
                 return
-            ended = end_absent(self.folder, directory, self._ledger, self._clocks.wall())
+            ended = end_absent(self.folder, directory, self._ledger, self._clocks.wall(), self._is_same)
             self._absent.popleft()
             if ended:
                 log.info("Gone before they were sent: %d files of %s", ended, shown(self.folder.path))
+
+    def _is_same(self) -> bool:
+        return self.ground.look() == self.identity
 
     def scan_interval_seconds(self, last_seconds: float = 0.0) -> float:
         """How long after a scan the next one is due: sooner where nothing but scans finds files."""
         if self.polled_because is None:
             return self._rescan_interval_seconds
-        poll_seconds = max(self.folder.poll_interval_seconds, _SCAN_SHARE * last_seconds)
-        return min(poll_seconds, self._rescan_interval_seconds)
+        poll_seconds = min(self.folder.poll_interval_seconds, self._rescan_interval_seconds)
+        return max(poll_seconds, _SCAN_SHARE * last_seconds)
 
     def is_present(self) -> bool:
         """Whether the folder is the one that was taken up. Any thread may ask."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 from ..jobs.folders import FolderMemory, Folders
 from ..jobs.model import shown
@@ -49,6 +50,13 @@ class Ground:
         except OSError as error:
             raise FolderUnavailable(unavailable_sentence(error)) from error
         self.memory = self._folders.remember(self._folder.path, root, self._clock())
+
+    def recorded(self) -> None:
+        """A scan of the whole folder is over. Raises what the ledger raises."""
+        if self.memory is not None and self.memory.recorded_at is None:
+            now = self._clock()
+            self._folders.recorded(self._folder.path, now)
+            self.memory = replace(self.memory, recorded_at=now)
 
     def _require_guard(self) -> None:
         guard = self._folder.guard_file

@@ -21,6 +21,7 @@ from .explain import Explanation, explain
 from .folder import FolderState, WatchedFolder, WatcherHealth
 from .follow import Clocks, FollowedFolder
 from .presence import Presence
+from .retiring import Keep, Retiring
 from .scan import FolderUnavailable
 
 log = logging.getLogger("tusd_agent.intake")
@@ -33,7 +34,8 @@ class Intake:
 
     `look_again_seconds`: how often each folder is looked at, to see whether it is there and still the same one.
     `retry_seconds`: how long to wait when the queue could not be written. `canary_folder`: a folder of the agent's own
-    for the file by which deaf threads are found. SIGIO must be ignored (`beneath.at_rest`).
+    for the file by which deaf threads are found. `keep`: how long rows outlive their jobs (without: for ever). SIGIO
+    must be ignored (`beneath.at_rest`).
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Intake:
         memory: Folders,
         rescan_interval_seconds: float,
         canary_folder: Path | None = None,
+        keep: Keep | None = None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         look_again_seconds: float = 5.0,
@@ -68,6 +71,7 @@ class Intake:
             look_again_seconds,
             Canary(canary_folder, clock) if canary_folder is not None else None,
         )
+        self._retiring = None if keep is None else Retiring(keep, list(self._followed.values()), clock)
         self._paused_until = 0.0
         self._ledger_problem: str | None = None
         self._woken = threading.Event()
@@ -84,6 +88,10 @@ class Intake:
             threading.Thread(target=self.run, args=(self._stop,), name="intake"),
             threading.Thread(target=self.doubts.run, args=(self._stop,), name="intake-doubts"),
         ]
+        if self._retiring is not None:
+            self._threads.append(
+                threading.Thread(target=self._retiring.run, args=(self._stop,), name="intake-retiring")
+            )
         for thread in self._threads:
             thread.start()
 
@@ -113,7 +121,8 @@ class Intake:
     def explain(self, path: bytes) -> Explanation | None:
         """What becomes of this absolute path, and why; `None` when it lies in no watched folder."""
         for prefix, followed in self._followed.items():
-            if path.startswith(prefix) and (relative := path[len(prefix) :].strip(b"/")):
+            if os.path.join(path, b"").startswith(prefix):
+                relative = path[len(prefix) :].strip(b"/")
                 return explain(followed, relative, self._ledger, self._clock(), self._monotonic())
         return None
 

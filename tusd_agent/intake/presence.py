@@ -13,18 +13,16 @@ from .canary import Canary
 from .disks import file_system_type, is_remote
 from .folder import WatchedFolder, WatcherHealth
 from .follow import FollowedFolder
+from .limits import partly_watched_sentence
 from .scan import FolderUnavailable
-from .watcher import Watcher, WatchFailed, limit_sentence
+from .upkeep import LONGEST_RETRY_SECONDS, NEVER, SHORTEST_RETRY_SECONDS, Upkeep
+from .watcher import Watcher, WatchFailed, WatchLimitMet
 
 log = logging.getLogger("tusd_agent.intake")
 
-SHORTEST_RETRY_SECONDS = 60.0
-LONGEST_RETRY_SECONDS = 3600.0
-"""A folder that could not be watched is tried again, each time after twice as long: walking a large tree in vain costs
-much."""
-
-
-NEVER = float("inf")
+LONGEST_ABSENCE_SECONDS = 60.0
+"""A folder that is there but can't be scanned to the end is taken up again, each time after twice as long."""
+EXAMPLE_CHARACTERS = 200
 
 
 class _Watching:
@@ -39,9 +37,12 @@ class _Watching:
         self.polled_because: str | None = None
         self.retry_at = 0.0
         self.retry_seconds = SHORTEST_RETRY_SECONDS
+        self.watched_at = 0.0
         self.limit: str | None = None
         self.gap_check_at = NEVER
         self.unwatchable: set[bytes] = set()
+        self.absence_seconds = 0.0
+        self.last_scan_at: float | None = None
 
     def begin_anew(self, now: float) -> None:
         self.retry_at = now
@@ -49,6 +50,9 @@ class _Watching:
         self.unwatchable.clear()
 
     def try_later(self, now: float) -> None:
+        if now - self.watched_at > LONGEST_RETRY_SECONDS:
+            # It went well for long: this is another trouble.
+            self.retry_seconds = SHORTEST_RETRY_SECONDS
         self.retry_at = now + self.retry_seconds
         self.retry_seconds = min(2 * self.retry_seconds, LONGEST_RETRY_SECONDS)
 
@@ -73,12 +77,7 @@ class Presence:
             followed.is_watched = partial(self._is_watched, followed)
         self._look_again_seconds = look_again_seconds
         self._watcher = Watcher(note, lost, self._limited)
-        self._canary = canary
-        self._canary_watched = False
-        self._started = False
-        self._start_at = 0.0
-        self._start_problem: str | None = None
-        self._restarts = 0
+        self._upkeep = Upkeep(self._watcher, canary)
         self._gaps = 0
 
     def look(self, now: float) -> None:
@@ -92,22 +91,33 @@ class Presence:
     def lose(self, followed: FollowedFolder, problem: str, now: float) -> None:
         """The folder can't be looked at; nothing in it is taken for gone. It is taken up again when it can."""
         _say(followed, problem)
-        followed.give_up()
         followed.look_at = now + self._look_again_seconds
-        self._watcher.unwatch(followed.folder)
+        if followed.available:
+            watching = self._watching[followed]
+            in_vain = watching.absence_seconds and followed.last_scan_at == watching.last_scan_at
+            wanted = 2 * watching.absence_seconds if in_vain else self._look_again_seconds
+            watching.absence_seconds = min(wanted, LONGEST_ABSENCE_SECONDS)
+            watching.last_scan_at = followed.last_scan_at
+            followed.look_at = now + watching.absence_seconds
+        followed.give_up()
+        self._watcher.unwatch(followed.folder.path)
 
     def problem(self, followed: FollowedFolder) -> str | None:
         """Why events of the folder may be missing, though it is to be watched."""
         watching = self._watching[followed]
-        if self._start_problem is not None and watching.polled_because is None:
-            return self._start_problem
+        if self._upkeep.problem is not None and watching.polled_because is None:
+            return self._upkeep.problem
         if watching.limit is not None:
             return watching.limit
         if not watching.unwatchable:
             return None
         example = shown(min(watching.unwatchable))
+        if len(example) > EXAMPLE_CHARACTERS:
+            example = f"{example[:EXAMPLE_CHARACTERS]}..."
+        count = len(watching.unwatchable)
+        some = "1 directory" if count == 1 else f"{count} directories"
         return (
-            f"{len(watching.unwatchable)} directories can't be watched, such as {example}: only scans find files there"
+            f"{some} can't be watched (a path may be too long), such as {example}: files there are found by scans only"
         )
 
     def health(self) -> WatcherHealth:
@@ -116,23 +126,19 @@ class Presence:
             alive=self._watcher.alive,
             watches=self._watcher.watches,
             overflows=self._watcher.overflows,
-            restarts=self._restarts,
+            restarts=self._upkeep.restarts,
             gaps=self._gaps,
-            canary_at=None if self._canary is None else self._canary.heard_at,
+            canary_at=self._upkeep.heard_at,
         )
 
     def next_due(self) -> float:
         """When the next look is due."""
-        due = min((followed.look_at for followed in self._watching), default=float("inf"))
-        if self._canary is not None and self._canary_watched and self._needs_watcher():
-            due = min(due, self._canary.next_due())
-        return due
+        due = min((followed.look_at for followed in self._watching), default=NEVER)
+        return min(due, self._upkeep.next_due()) if self._needs_watcher() else due
 
     def stop(self) -> None:
         """Ends all watches; nothing is noted any more when it has returned."""
-        self._watcher.stop()
-        if self._canary is not None and self._canary_watched:
-            self._canary.remove()
+        self._upkeep.stop()
 
     def _needs_watcher(self) -> bool:
         return any(followed.available and one.polled_because is None for followed, one in self._watching.items())
@@ -153,15 +159,21 @@ class Presence:
             self._keep_watcher(now)
         if watching.retry_at <= now:
             self._watch(followed, watching, now)
-        elif watching.limit is not None and followed.polled_because is None:
+        elif followed.polled_because is not None:
+            return
+        elif watching.limit is not None:
             self._fall_back(followed, watching, "watch limit", now)
-        elif followed.unwatched:
+        elif not self._watcher.is_watched(followed.folder.path):
+            # Removed and made again, or unmounted and mounted, with its old number and within one look.
+            self._watch(followed, watching, now)
+        else:
             self._look_for_gaps(followed, watching, now)
 
     def _watch(self, followed: FollowedFolder, watching: _Watching, now: float) -> None:
-        self._watcher.unwatch(followed.folder)
+        self._watcher.unwatch(followed.folder.path)
         watching.limit = None
         watching.retry_at = NEVER
+        watching.watched_at = now
         followed.polled_because = watching.polled_because
         followed.problem = None
         # Also for what came since the last scan, while there was no watch.
@@ -174,6 +186,9 @@ class Presence:
             return
         try:
             self._watcher.watch(followed.folder)
+        except WatchLimitMet as met:
+            watching.limit = f"{met}. Until then it is scanned instead"
+            log.warning("%s", met)
         except WatchFailed as failed:
             self._fall_back(followed, watching, "it can't be watched", now)
             _say(followed, f"{failed}. Until then it is scanned every {followed.scan_interval_seconds():g} seconds")
@@ -185,36 +200,38 @@ class Presence:
         """The folder is scanned more often until it can be watched as a whole."""
         followed.polled_because = reason
         followed.mark_dirty(now)
-        watching.retry_at = now + watching.retry_seconds
-        watching.retry_seconds = min(2 * watching.retry_seconds, LONGEST_RETRY_SECONDS)
+        watching.try_later(now)
 
     def _limited(self, folder: str) -> None:
         """On any thread: a directory of the folder stays unwatched, for the kernel has no more watches."""
         for followed, watching in self._watching.items():
             if followed.folder.path == folder and watching.limit is None:
-                watching.limit = limit_sentence(folder)
+                watching.limit = partly_watched_sentence(shown(folder))
                 log.warning("%s", watching.limit)
 
     def _is_watched(self, followed: FollowedFolder, directory: bytes) -> bool:
-        """Whether events of this directory can be expected, as far as they are wanted at all."""
-        return followed.polled_because is not None or self._watcher.is_watched(followed.folder, directory)
+        """Whether events of this directory can be expected, as far as they are wanted and can be had at all."""
+        return (
+            followed.polled_because is not None
+            or directory in self._watching[followed].unwatchable
+            or self._watcher.is_watched(followed.folder.path, directory)
+        )
 
     def _look_for_gaps(self, followed: FollowedFolder, watching: _Watching, now: float) -> None:
-        """The last scan found directories without a watch: the folder is watched anew, or it is said."""
-        if watching.gap_check_at == NEVER:
+        """Where a scan found directories without a watch, the folder is watched anew; or it is said."""
+        if followed.unwatched is None:
+            return
+        if followed.unwatched and watching.gap_check_at == NEVER:
             # Perhaps they are so new that their watches are on their way.
             watching.gap_check_at = now + self._look_again_seconds
-        if now < watching.gap_check_at:
+        if followed.unwatched and now < watching.gap_check_at:
             return
+        candidates, followed.unwatched = followed.unwatched, None
         watching.gap_check_at = NEVER
-        candidates, followed.unwatched = followed.unwatched, []
-        gaps = [
-            directory
-            for directory in candidates
-            if directory not in watching.unwatchable
-            and not self._is_watched(followed, directory)
-            and followed.has_directory(directory)
-        ]
+        watching.unwatchable = {one for one in watching.unwatchable if followed.has_directory(one)}
+        missed = [one for one in candidates if not self._is_watched(followed, one) and followed.has_directory(one)]
+        gaps = [one for one in missed if self._watcher.is_watchable(followed.folder.path, one)]
+        watching.unwatchable.update(set(missed).difference(gaps))
         if not gaps:
             return
         self._gaps += len(gaps)
@@ -226,51 +243,11 @@ class Presence:
         watching.unwatchable.update(one for one in gaps if not self._is_watched(followed, one))
 
     def _keep_watcher(self, now: float) -> None:
-        """Starts the watcher, again when it has died or gone deaf; the folders are then watched and scanned anew."""
-        if self._watcher.alive and not self._canary_lost(now):
-            return
-        if now < self._start_at:
-            return
-        if self._started:
-            self._restarts += 1
-            log.warning("File events are no longer read: the watcher is built anew and every folder is scanned")
-        self._canary_watched = False
-        self._watcher.stop()
-        try:
-            self._watcher.start()
-        except WatchFailed as failed:
-            self._start_at = now + SHORTEST_RETRY_SECONDS
-            self._start_problem = str(failed)
-            log.warning("%s", failed)
-            return
-        self._started = True
-        self._start_problem = None
-        self._release_canary(now)
-        for followed, watching in self._watching.items():
-            watching.begin_anew(now)
-            followed.look_at = min(followed.look_at, now)
-
-    def _release_canary(self, now: float) -> None:
-        if self._canary is None:
-            return
-        try:
-            self._canary.prepare()
-            self._watcher.watch_directory(str(self._canary.directory), self._canary.heard)
-        except (OSError, WatchFailed) as failed:
-            log.warning("There is no canary for file events: %s", failed)
-            return
-        self._canary.restart(now)
-        self._canary_watched = True
-
-    def _canary_lost(self, now: float) -> bool:
-        if self._canary is None or not self._canary_watched:
-            return False
-        try:
-            return self._canary.fly(now)
-        except OSError as error:
-            # A full disk says nothing of the threads.
-            log.debug("The canary can't fly: %s", error)
-            return False
+        """Has the watcher started when it is not, and the folders watched and scanned anew after that."""
+        if self._upkeep.keep(now):
+            for followed, watching in self._watching.items():
+                watching.begin_anew(now)
+                followed.look_at = min(followed.look_at, now)
 
 
 def _say(followed: FollowedFolder, problem: str) -> None:

@@ -240,13 +240,16 @@ def unavailable_sentence(error: OSError) -> str:
         return "it is not a folder"
     if error.errno in (errno.EACCES, errno.EPERM):
         return f"no permission: user {os.geteuid()} must be able to read and enter the folder"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"it can't be opened: {error.strerror or error}. Raise LimitNOFILE= of the unit"
     return f"its file system does not answer: {error.strerror or error}"
 
 
-def end_absent(folder: WatchedFolder, directory: bytes, ledger: Ledger, now: float) -> int:
+def end_absent(folder: WatchedFolder, directory: bytes, ledger: Ledger, now: float, is_same: Callable[[], bool]) -> int:
     """Ends the jobs of the directory whose files are not there; returns how many. `now` is wall clock.
 
-    Raises `FolderUnavailable` when that can't be told.
+    `is_same()`: whether the folder still is what it was, and no empty mount point; asked after the files were looked
+    for. Raises `FolderUnavailable` when that can't be told.
     """
     waiting = ledger.unsent(folder.path, directory)
     try:
@@ -257,6 +260,8 @@ def end_absent(folder: WatchedFolder, directory: bytes, ledger: Ledger, now: flo
         if error.errno not in ABSENT:
             return 0
         gone = [job_id for _, job_id in waiting]
+    if not gone or not is_same():
+        return 0
     return sum(ledger.vanish(job_id, now) for job_id in gone)
 
 

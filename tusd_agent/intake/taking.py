@@ -12,6 +12,7 @@ from ..jobs.folders import FolderMemory
 from ..jobs.ledger import Ledger, Verdict
 from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
 from ..jobs.states import State
+from .asides import RECOVERED_PREFIX
 from .filters import Filter
 from .folder import WatchedFolder
 from .scan import ABSENT
@@ -84,7 +85,7 @@ class Taking:
             if not verdict.taken or self.marker_missing(place, fingerprint):
                 continue
             rest = look_at_rest(place, fingerprint)
-            if rest is Rest.IN_USE:
+            if rest is Rest.IN_USE or (rest is Rest.AT_REST and self._may_just_be_opened(fingerprint, now)):
                 unsettled.in_use.append(place)
             elif rest is Rest.AT_REST and (found := self._unknown(place, fingerprint, now)) is not None:
                 batch.append(found)
@@ -103,22 +104,47 @@ class Taking:
         """
         if self._folder.contract != "marker":
             return False
+        marked_ns = self._marked_ns(place)
+        return marked_ns is None or marked_ns < min(fingerprint.mtime_ns, fingerprint.ctime_ns)
+
+    def _marked_ns(self, place: Place) -> int | None:
+        """When the marker beside the file was written, nanoseconds since the epoch; `None`: there is none."""
         try:
             found = beneath.status(place.folder, place.directory, place.name + os.fsencode(self._folder.marker_suffix))
         except OSError:
-            return True
-        written_ns = min(fingerprint.mtime_ns, fingerprint.ctime_ns)
-        return not stat.S_ISREG(found.st_mode) or Fingerprint.of(found).ctime_ns < written_ns
+            return None
+        return Fingerprint.of(found).ctime_ns if stat.S_ISREG(found.st_mode) else None
 
-    def entry(self, fingerprint: Fingerprint) -> Entry:
+    def _may_just_be_opened(self, fingerprint: Fingerprint, now: float) -> bool:
+        """Whether an empty file may be one that is made under its final name, against the contract.
+
+        The kernel tells of the new name before it counts its maker among the writers, and until then nothing else tells
+        the two apart.
+        """
+        if self._folder.contract != "rename" or fingerprint.size_bytes:
+            return False
+        return 0 <= now - fingerprint.ctime_ns / 1e9 < self._folder.settle_seconds
+
+    def entry(self, place: Place, fingerprint: Fingerprint) -> Entry:
         """How a content that no job knows enters the ledger."""
         changed_at = fingerprint.ctime_ns / 1e9
         incomplete_since, memory = self._ledger.incomplete_since, self._memory()
-        if incomplete_since is not None and changed_at <= incomplete_since:
+        if incomplete_since is not None and (
+            changed_at <= incomplete_since
+            # It had been sent when it was put aside, and only its recovery made it look new.
+            or place.name.startswith(RECOVERED_PREFIX)
+        ):
             return Entry.HOLD
         if self._folder.existing == "upload" or memory is None:
             return Entry.QUEUE
-        return Entry.IGNORE if changed_at <= memory.first_seen_at - _CLOCK_TICK_SECONDS else Entry.QUEUE
+        seen_at = memory.first_seen_at - _CLOCK_TICK_SECONDS
+        if self._folder.contract == "marker":
+            # What lay there without a marker is complete when that comes, and not before.
+            changed_at = max(changed_at, (self._marked_ns(place) or 0) / 1e9)
+        if changed_at > seen_at:
+            return Entry.QUEUE
+        # A tree that is moved in keeps the times of its files; what lay there before has its row once all was scanned.
+        return Entry.QUEUE if memory.recorded_at is not None and _is_moved_in(place, seen_at) else Entry.IGNORE
 
     def _enqueue(self, batch: list[Found], now: float) -> None:
         self._ledger.enqueue(batch, now)
@@ -133,7 +159,7 @@ class Taking:
 
     def _unknown(self, place: Place, fingerprint: Fingerprint, now: float) -> Found | None:
         """The file as a content to be queued; `None` when the ledger has it, or has it now under its new name."""
-        found = Found(place, fingerprint, self._folder.endpoint, self.entry(fingerprint))
+        found = Found(place, fingerprint, self._folder.endpoint, self.entry(place, fingerprint))
         look = self._ledger.look(found)
         if look.verdict is Verdict.NEW:
             renamed = look.job is None and self._folder.renamed == "same" and self._follow(look.twins, found, now)
@@ -154,6 +180,25 @@ class Taking:
                 log.info("Renamed: %s is now %s", shown(twin.place.path), shown(found.place.path))
                 return twin.state is not State.VANISHED
         return False
+
+
+def _is_moved_in(place: Place, seen_at: float) -> bool:
+    """Whether a directory on the way to the file may have come later than `seen_at`: a rename sets its ctime too."""
+    directory = place.directory
+    while directory:
+        try:
+            found = beneath.status(place.folder, *_split(directory))
+        except OSError:
+            return False
+        if found.st_ctime > seen_at:
+            return True
+        directory = directory.rpartition(b"/")[0]
+    return False
+
+
+def _split(relative: bytes) -> tuple[bytes, bytes]:
+    parent, _, name = relative.rpartition(b"/")
+    return parent, name
 
 
 def _still_there(place: Place, inode: int) -> bool:

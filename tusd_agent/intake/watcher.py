@@ -7,9 +7,9 @@ modifications come by the thousand for every file and say nothing that the close
 import errno
 import logging
 import os
+import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 
 from watchdog.events import (
     DirCreatedEvent,
@@ -21,11 +21,11 @@ from watchdog.events import (
     FileSystemEventHandler,
 )
 from watchdog.observers.api import BaseObserver, ObservedWatch
-from watchdog.observers.inotify import InotifyEmitter
-from watchdog.observers.inotify_c import CallbackId, InotifyEvent, InotifyFD, Mask, WatchCallback, WatchDescriptor
 
 from ..jobs.model import shown
 from .folder import WatchedFolder
+from .inotify import Emitter, Reader
+from .limits import unwatched_sentence
 
 log = logging.getLogger("tusd_agent.intake")
 
@@ -36,12 +36,17 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
 ]
-_LIMITS = Path("/proc/sys/fs/inotify")
 STOP_SECONDS = 5.0
+PATH_MAX = 4096
+"""No longer path can be watched, its final NUL counted (inotify_add_watch(2) takes paths, not descriptors)."""
 
 
 class WatchFailed(Exception):
     """The folder can't be watched; the message says why and what to do. It can still be scanned."""
+
+
+class WatchLimitMet(WatchFailed):
+    """The kernel has no watch left."""
 
 
 class Watcher:
@@ -62,7 +67,7 @@ class Watcher:
         self._note = note
         self._lost = lost
         self._limited = limited
-        self._reader: _Reader | None = None
+        self._reader: Reader | None = None
         self._observer: BaseObserver | None = None
         self._roots: dict[str, bytes] = {}
         self._watches: dict[str, ObservedWatch] = {}
@@ -71,82 +76,80 @@ class Watcher:
 
     def start(self) -> None:
         """Opens the inotify instance and starts its threads; raises `WatchFailed`."""
-        # watchdog warns of every directory that it watches twice, which is harmless and happens for each that is
-        # created and filled at once, with a text that lists all of its watches: megabytes a line.
+        # Of every directory that it watches twice, which is harmless and happens for each that is created and filled
+        # at once.
         warnings.filterwarnings("ignore", r"Callback with id .* (already exists|does not exist)", RuntimeWarning)
         try:
-            reader = _Reader(self._overflowed, self._refused)
-        except OSError as error:
-            raise WatchFailed(_sentence(error, "the folders")) from error
-        reader.start()
-        self._reader = reader
-        self._observer = BaseObserver(InotifyEmitter, inotify_fd=reader)
-        self._observer.start()
+            self._reader = Reader(self._overflowed, self._refused)
+            self._observer = BaseObserver(Emitter, inotify_fd=self._reader)
+            self._reader.start()
+            self._observer.start()
+        except (OSError, RuntimeError) as error:
+            self.stop()
+            raise _failed(error, "the folders") from error
 
     @property
     def alive(self) -> bool:
         """Whether all threads that an event passes through live; a watcher that does not is to be started again."""
-        if self._reader is None or self._observer is None:
+        reader, observer = self._reader, self._observer
+        if reader is None or observer is None:
             return False
-        emitters = list(self._observer.emitters)
-        return self._reader.is_alive() and self._observer.is_alive() and all(one.is_alive() for one in emitters)
+        emitters = [one for one in list(observer.emitters) if isinstance(one, Emitter)]
+        return reader.is_alive() and observer.is_alive() and all(one.is_intact for one in emitters)
 
     @property
     def watches(self) -> int:
         """How many directories are watched."""
-        return 0 if self._reader is None else self._reader.watches
+        reader = self._reader
+        return 0 if reader is None else reader.watches
 
-    def is_watched(self, folder: WatchedFolder, directory: bytes) -> bool:
-        """Whether this directory below the folder is watched, and under the name that it has now."""
-        watch, root = self._watches.get(folder.path), self._roots.get(folder.path)
-        if self._observer is None or watch is None or root is None:
+    def is_watched(self, path: str, directory: bytes = b"") -> bool:
+        """Whether this directory below a watched folder (by default itself) is watched, under the name it has now."""
+        root, emitter = self._roots.get(path), self._emitter(path)
+        if root is None or emitter is None or not emitter.is_alive():
             return False
-        # watchdog has no public way to ask.
-        emitter = self._observer._emitter_for_watch.get(watch)
-        group = emitter._inotify if isinstance(emitter, InotifyEmitter) else None
-        path = os.path.join(root, directory) if directory else root
-        return group is not None and path in group._active_callbacks_by_path
+        return emitter.has_watch(os.path.join(root, directory) if directory else root)
 
-    def watch_directory(self, directory: str, on_event: Callable[[], object]) -> None:
-        """Watches one directory, for its own sake: the canary's. Raises `WatchFailed`."""
-        if self._observer is None:
-            raise WatchFailed("the watcher is not running")
-        try:
-            path = os.path.realpath(directory)
-            self._observer.schedule(
-                _Forward(os.fsencode(path), os.fsencode(path), lambda _: on_event()),
-                path,
-                recursive=False,
-                event_filter=[FileClosedEvent],
-            )
-        except OSError as error:
-            raise WatchFailed(_sentence(error, shown(directory))) from error
+    def is_watchable(self, path: str, directory: bytes) -> bool:
+        """Whether the kernel takes a path as long as that of the directory below the folder."""
+        return len(os.path.join(self._roots.get(path, os.fsencode(path)), directory)) < PATH_MAX
 
     def watch(self, folder: WatchedFolder) -> None:
         """Watches the folder; raises `WatchFailed`. A link in the folder's own path is followed, none below it."""
+        self._schedule(folder.path, self._note, recursive=folder.recursive, events=_EVENTS)
+
+    def watch_directory(self, directory: str, on_event: Callable[[], object]) -> None:
+        """Watches one directory, for its own sake: the canary's. Raises `WatchFailed`."""
+        self._schedule(directory, lambda path: on_event(), recursive=False, events=[FileClosedEvent])
+
+    def _schedule(
+        self, path: str, note: Callable[[bytes], object], *, recursive: bool, events: list[type[FileSystemEvent]]
+    ) -> None:
+        self.unwatch(path)
         if self._observer is None:
             raise WatchFailed("the watcher is not running")
         try:
-            # inotify_add_watch(2) says nothing of a folder that may not be read: watchdog passes over EACCES.
-            with os.scandir(folder.path):
-                root = os.path.realpath(folder.path)
-            self._roots[folder.path] = os.fsencode(root)
-            self._watches[folder.path] = self._observer.schedule(
-                _Forward(os.fsencode(root), os.fsencode(folder.path), self._note),
-                root,
-                recursive=folder.recursive,
-                event_filter=_EVENTS,
-            )
-        except OSError as error:
-            self._roots.pop(folder.path, None)
-            raise WatchFailed(_sentence(error, shown(folder.path))) from error
+            # Of a file watchdog would watch the directory that it lies in.
+            with os.scandir(path):
+                root = os.path.realpath(path)
+            self._roots[path] = os.fsencode(root)
+            forward = _Forward(os.fsencode(root), os.fsencode(path), note)
+            self._watches[path] = self._observer.schedule(forward, root, recursive=recursive, event_filter=events)
+        except (OSError, RuntimeError) as error:
+            self._roots.pop(path, None)
+            raise _failed(error, shown(path)) from error
 
-    def unwatch(self, folder: WatchedFolder) -> None:
+    def unwatch(self, path: str) -> None:
         """Ends the watch of the folder; nothing happens when there is none."""
-        self._roots.pop(folder.path, None)
-        watch = self._watches.pop(folder.path, None)
-        if watch is not None and self._observer is not None:
+        self._roots.pop(path, None)
+        watch = self._watches.pop(path, None)
+        if watch is None or self._observer is None:
+            return
+        try:
             self._observer.unschedule(watch)
+        except OSError as error:
+            # The kernel has forgotten the watch already: with its disk, for instance.
+            log.debug("The watch of %s ended by itself: %s", shown(path), error)
 
     def stop(self) -> None:
         """Ends all watches and threads; no note comes after it has returned, but from a thread that does not end."""
@@ -154,14 +157,26 @@ class Watcher:
         self._watches.clear()
         observer, self._observer = self._observer, None
         reader, self._reader = self._reader, None
-        for thread in (observer, reader):
-            if thread is None:
-                continue
-            thread.stop()
-            # One that hangs, on a dead network file system say, must not hold up the others.
-            thread.join(STOP_SECONDS)
-            if thread.is_alive():
-                log.warning("The thread %s hangs and is left behind", thread.name)
+        if reader is None:
+            return
+        # One that hangs, on a dead network file system say, holds locks that ending it waits for.
+        ending = threading.Thread(target=_end, args=(observer, reader), name="inotify-end", daemon=True)
+        try:
+            ending.start()
+        except RuntimeError:
+            _end(observer, reader)
+            return
+        ending.join(STOP_SECONDS)
+        if ending.is_alive():
+            log.warning("The threads that read file events hang and are left behind")
+
+    def _emitter(self, path: str) -> Emitter | None:
+        observer, watch = self._observer, self._watches.get(path)
+        if observer is None or watch is None:
+            return None
+        # watchdog has no public way to ask.
+        emitter = observer._emitter_for_watch.get(watch)
+        return emitter if isinstance(emitter, Emitter) else None
 
     def _overflowed(self) -> None:
         self.overflows += 1
@@ -171,34 +186,6 @@ class Watcher:
         for folder, root in list(self._roots.items()):
             if path.startswith(root + b"/"):
                 self._limited(folder)
-
-
-class _Reader(InotifyFD):
-    """The thread that reads the inotify instance; it tells what watchdog keeps to itself."""
-
-    def __init__(self, overflowed: Callable[[], object], refused: Callable[[bytes], object]) -> None:
-        super().__init__()
-        self.name = "inotify"
-        self._overflowed = overflowed
-        self._refused = refused
-
-    @property
-    def watches(self) -> int:
-        return len(self._watch_for_wd)
-
-    def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
-        """As in watchdog, which passes over a directory below a folder that can't be watched: for that is told."""
-        try:
-            return super().add_callback(path, mask, callback, id_)
-        except OSError as error:
-            if error.errno == errno.ENOSPC:
-                self._refused(path)
-            raise
-
-    def handle_event(self, event: InotifyEvent) -> None:
-        super().handle_event(event)
-        if event.is_queue_overflow:
-            self._overflowed()
 
 
 class _Forward(FileSystemEventHandler):
@@ -214,39 +201,20 @@ class _Forward(FileSystemEventHandler):
         self._note(os.path.join(self._folder, path[len(self._root) :].lstrip(b"/")))
 
 
-def limit_sentence(folder: str) -> str:
-    """What to tell the operator when the kernel has no more watches for a folder."""
-    limit = _limit("max_user_watches")
-    return (
-        f"not every directory below {shown(folder)} can be watched: all {limit} inotify watches of this user are "
-        f"in use. Raise the limit: sysctl -w fs.inotify.max_user_watches={limit * 2} (and in /etc/sysctl.d to "
-        "keep it). Until then files there are found by the scan only"
-    )
+def _end(observer: BaseObserver | None, reader: Reader) -> None:
+    """Ends the threads, of which any may have died or never have been started."""
+    if observer is not None:
+        observer.stop()
+        if observer.is_alive():
+            observer.join()
+    reader.end()
 
 
-def _sentence(error: OSError, what: str) -> str:
-    if error.errno == errno.ENOSPC:
-        limit = _limit("max_user_watches")
-        return (
-            f"{what} can't be watched: all {limit} inotify watches of this user are in use. Raise the limit: "
-            f"sysctl -w fs.inotify.max_user_watches={limit * 2} (and in /etc/sysctl.d to keep it)"
-        )
-    if error.errno == errno.EMFILE:
-        limit = _limit("max_user_instances")
-        return (
-            f"{what} can't be watched: all {limit} inotify instances of this user, or all file descriptors of the "
-            f"agent, are in use. Raise the limit: sysctl -w fs.inotify.max_user_instances={limit * 2} (and in "
-            "/etc/sysctl.d to keep it), or LimitNOFILE= of the unit"
-        )
-    if error.errno == errno.ENOENT:
-        return f"{what} can't be watched: it does not exist. Make it, or correct the configuration"
-    if error.errno in (errno.EACCES, errno.EPERM):
-        return f"{what} can't be watched: no permission. Let user {os.geteuid()} read and enter it"
-    return f"{what} can't be watched: {error.strerror or error}"
-
-
-def _limit(name: str) -> int:
-    try:
-        return int((_LIMITS / name).read_text())
-    except (OSError, ValueError):
-        return 0
+def _failed(error: OSError | RuntimeError, what: str) -> WatchFailed:
+    if isinstance(error, RecursionError):
+        # os.walk, which watchdog walks with, calls itself before Python 3.12.
+        return WatchFailed(f"{what} can't be watched: its directories are nested too deeply")
+    if isinstance(error, RuntimeError):
+        return WatchFailed(f"{what} can't be watched: {error}. Raise TasksMax= of the unit, or ulimit -u")
+    kind = WatchLimitMet if error.errno == errno.ENOSPC else WatchFailed
+    return kind(unwatched_sentence(error, what))

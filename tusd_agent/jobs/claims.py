@@ -246,7 +246,7 @@ class Claims:
                     connection, job, Event.INTERRUPT, not_before=not_before, attempts=max(job.attempts - 1, 0)
                 )
                 return rewrite_fingerprint(connection, waiting, found.fingerprint).id
-            made, _ = insert(connection, found, now, not_before)
+            made, _ = insert(connection, found, jobs_at(connection, found.place), now, not_before)
         return made
 
     def hold(self, job: Job, reason: str) -> Job:

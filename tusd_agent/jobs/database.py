@@ -10,10 +10,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from .salvage import move_aside, salvage
 from .schema import SCHEMA_STEPS, SCHEMA_VERSION
 from .witness import Testimony, Witness
 
@@ -41,23 +42,38 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._durable = True
         self._witness = Witness(path.with_suffix(".witness"))
+        # There as long as an error of SQLite's says that the file is damaged, and no check has been made.
+        self._suspicion = path.with_suffix(".check")
         self.incomplete_since: float | None = None
         """Of contents older than this (since the epoch) the ledger may know nothing though they were sent."""
         self.loss: str | None = None
         """What this opening found missing, as a sentence."""
+        self.damage: str | None = None
+        """What SQLite said of damage while the file was in use, as a sentence."""
+        self.witness_problem: str | None = None
+        """Why a loss would not be noticed, as a sentence."""
 
     def open(self, *, clock: Callable[[], float] = time.time) -> bool:
         """Opens, migrates, and checks after an unclean stop; returns whether the last stop was clean.
 
-        A database that is behind its witness is opened all the same: see `incomplete_since` and `loss` then.
+        A database that is behind its witness is opened all the same, and a damaged one is moved aside as a whole, with
+        what could be read of it in a new one: see `incomplete_since` and `loss` then.
 
-        Raises `NewerDatabase`, `DamagedDatabase` or `DatabaseUnusable`; leaves the file alone in each case.
+        Raises `NewerDatabase` or `DatabaseUnusable`; leaves the file alone in each case.
         """
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             raise DatabaseUnusable(
                 f"SQLite {'.'.join(map(str, MINIMUM_SQLITE))} or newer is needed, this Python has "
                 f"{sqlite3.sqlite_version}; use a newer Python or operating system"
             )
+        now = clock()
+        try:
+            return self._open(now)
+        except DamagedDatabase as damaged:
+            self._replace(damaged, now)
+            return False
+
+    def _open(self, now: float) -> bool:
         has_log = self.path.with_name(self.path.name + "-wal").exists()
         try:
             self.path.touch(mode=0o600, exist_ok=True)
@@ -65,21 +81,36 @@ class Database:
         except (OSError, sqlite3.Error) as error:
             raise DatabaseUnusable(f"the database {self.path} can't be opened: {error}") from error
         try:
-            clean = self._prepare(connection, has_log, clock())
+            clean = self._prepare(connection, has_log, now)
         except sqlite3.DatabaseError as error:
-            connection.close()
+            self._close_keeping_log(connection)
             if isinstance(error, sqlite3.OperationalError):
                 raise DatabaseUnusable(f"the database {self.path} can't be used: {error}") from error
-            raise DamagedDatabase(
-                f"the database {self.path} is damaged ({error}). Nothing was changed. Move it aside, together "
-                "with its -wal file, and start again: every file still there will be found, and held until you say "
-                "whether it is to be sent again (release) or has arrived (adopt)"
-            ) from error
+            raise DamagedDatabase(f"the database {self.path} is damaged ({error})") from error
         except DatabaseUnusable:
-            connection.close()
+            self._close_keeping_log(connection)
             raise
+        self._suspicion.unlink(missing_ok=True)
         self._connection = connection
         return clean
+
+    def _replace(self, damaged: DamagedDatabase, now: float) -> None:
+        """The damaged file is kept under another name; a new one takes over what of it can be read."""
+        try:
+            aside = move_aside(self.path, time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime(now)))
+        except OSError as error:
+            raise DatabaseUnusable(f"{damaged}, and can't be moved aside: {error.strerror or error}") from error
+        self._open(now)
+        with self.reading() as connection:
+            try:
+                kept = salvage(aside, connection)
+            except sqlite3.DatabaseError:
+                kept = 0
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+            _note(connection, "incomplete_since", repr(now))
+        self.incomplete_since = now
+        self.loss = f"{damaged}. It is kept as {aside}; {kept} of its jobs could be read"
 
     def _prepare(self, connection: sqlite3.Connection, has_log: bool, now: float) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -88,6 +119,9 @@ class Database:
                 f"the database {self.path} was written by a newer tusd-agent (schema {version}, this one knows "
                 f"up to {SCHEMA_VERSION}). Install that version again, or start with another agent.state_dir"
             )
+        if version == 0:
+            # Before anything else is in the file: so that deleted rows can give back their room, a little at a time.
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
@@ -96,43 +130,71 @@ class Database:
                 f"BEGIN IMMEDIATE; {SCHEMA_STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             )
         clean = version == 0 or _noted(connection, "stopped") == "clean"
-        if not clean:
+        if not clean or self._suspicion.exists():
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
-        self.loss = self._find_loss(connection, lost_log=not clean and not has_log)
+        said = self._witness.read()
+        self.loss = self._find_loss(connection, said, lost_log=not clean and not has_log)
         if self.loss is not None:
             _note(connection, "incomplete_since", repr(now))
+            # A witness that can't be written goes on saying what it said: that is one loss, not one at each start.
+            _note(connection, "loss_noted", str(said))
         since = _noted(connection, "incomplete_since")
         self.incomplete_since = None if since is None else float(since)
-        self._testify(_count_up(connection, "no"))
+        self._testify(_count_up(connection, "no", beyond=0 if said is None else said.epoch))
         return clean
 
     def _testify(self, testimony: Testimony) -> None:
         # A witness that stays behind, on a full disk say, is no harm: only a database behind its witness is.
-        with suppress(OSError):
+        try:
             self._witness.write(testimony)
+        except OSError as error:
+            self.witness_problem = (
+                f"{self._witness.path} can't be written ({error.strerror or error}): if the database were lost or "
+                "replaced by an older copy, that would not be noticed, and files would be sent again"
+            )
+        else:
+            self.witness_problem = None
 
-    def _find_loss(self, connection: sqlite3.Connection, *, lost_log: bool) -> str | None:
-        said = self._witness.read()
-        if said is not None and said.ledger != _noted(connection, "ledger"):
-            return f"the database {self.path} was lost or exchanged: it is not the one that was used here before"
-        if said is not None and said.epoch > int(_noted(connection, "epoch") or 0):
-            return f"the database {self.path} is an older copy of itself, or its -wal file was lost"
+    def _find_loss(self, connection: sqlite3.Connection, said: Testimony | None, *, lost_log: bool) -> str | None:
+        if said is not None and str(said) != _noted(connection, "loss_noted"):
+            if said.ledger != _noted(connection, "ledger"):
+                return f"the database {self.path} was lost or exchanged: it is not the one that was used here before"
+            if said.epoch > int(_noted(connection, "epoch") or 0):
+                return f"the database {self.path} is an older copy of itself, or its -wal file was lost"
         if lost_log:
             return f"the -wal file of the database {self.path} is missing, and with it what was noted last"
         return None
 
+    def _close_keeping_log(self, connection: sqlite3.Connection) -> None:
+        """Closes without a checkpoint: the file stays as it is, and a log that is gone keeps its one meaning.
+
+        The last connection to close empties the log into the database and removes it, unless it may not write
+        (https://sqlite.org/wal.html, "Avoiding Excessively Large WAL Files"); so the last one is one that may not.
+        """
+        try:
+            with suppress(sqlite3.Error), closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as last:
+                last.execute("PRAGMA schema_version").fetchone()
+                connection.close()
+        finally:
+            connection.close()
+
     def close(self) -> None:
-        """Marks the stop as clean and closes. Nothing happens when it is not open."""
+        """Marks the stop as clean and closes. Nothing happens when it is not open.
+
+        Where that can't be written, on a full disk say, the stop is an unclean one: the next start checks the file.
+        """
         with self._lock:
             connection, self._connection = self._connection, None
             if connection is None:
                 return
             try:
                 testimony = _count_up(connection, "clean")
-            finally:
-                connection.close()
+            except sqlite3.Error:
+                self._close_keeping_log(connection)
+                return
+            connection.close()
             self._testify(testimony)
 
     @contextmanager
@@ -141,7 +203,11 @@ class Database:
         with self._lock:
             if self._connection is None:
                 raise DatabaseUnusable(f"the database {self.path} is not open")
-            yield self._connection
+            try:
+                yield self._connection
+            except sqlite3.DatabaseError as error:
+                self._suspect(error)
+                raise
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
@@ -167,6 +233,14 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
+    def _suspect(self, error: sqlite3.DatabaseError) -> None:
+        """An error that means damage: the next start checks the file, however clean this stop will be."""
+        # sqlite_errorcode: since Python 3.11; extended codes have the primary one in their lowest byte.
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            self.damage = f"the database {self.path} is damaged ({error}): restart the agent, it saves what can be read"
+            with suppress(OSError):
+                self._suspicion.touch(mode=0o600)
+
     @property
     def size_bytes(self) -> int:
         """What the database takes on the disk, its log included."""
@@ -188,9 +262,14 @@ def _note(connection: sqlite3.Connection, key: str, value: str) -> None:
     connection.execute("INSERT OR REPLACE INTO agent VALUES (?, ?)", (key, value))
 
 
-def _count_up(connection: sqlite3.Connection, stopped: str) -> Testimony:
-    """One start or stop more, noted together with whether it is a clean stop."""
-    testimony = Testimony(_noted(connection, "ledger") or str(uuid4()), int(_noted(connection, "epoch") or 0) + 1)
+def _count_up(connection: sqlite3.Connection, stopped: str, beyond: int = 0) -> Testimony:
+    """One start or stop more, noted together with whether it is a clean stop.
+
+    The count goes on from `beyond` where that is more: an older copy in use is then ahead of the newer one, whose
+    return is a loss too.
+    """
+    counted = max(int(_noted(connection, "epoch") or 0), beyond)
+    testimony = Testimony(_noted(connection, "ledger") or str(uuid4()), counted + 1)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("BEGIN IMMEDIATE")
     _note(connection, "stopped", stopped)

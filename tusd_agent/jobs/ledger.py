@@ -16,7 +16,7 @@ from .moves import (
     move,
     newest_placed,
     rewrite_fingerprint,
-    supersede_at,
+    supersede,
 )
 from .rows import SELECT_JOB, directory_id, folder_id, job_by_id, job_of
 from .states import Event, State
@@ -77,9 +77,13 @@ def is_exactly(row: KnownRow, found: os.stat_result) -> bool:
 
     False only means that `Known.covers` has to look closer.
     """
+    _, size_bytes, mtime_ns, ctime_ns, inode, state = row
     return (
-        row[1:5] == (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-        and row[5] not in _SAY_NOTHING_OF_THE_PRESENT
+        ctime_ns == found.st_ctime_ns
+        and mtime_ns == found.st_mtime_ns
+        and size_bytes == found.st_size
+        and inode == found.st_ino
+        and state not in _SAY_NOTHING_OF_THE_PRESENT
     )
 
 
@@ -206,7 +210,7 @@ class Ledger:
                     )
                     rewrite_fingerprint(connection, back, found.fingerprint)
                 elif verdict in (Verdict.NEW, Verdict.DOUBT):
-                    _, stopped = insert(connection, found, now, now)
+                    _, stopped = insert(connection, found, jobs, now, now)
                     revoked += [job.id for job in stopped]
                     if found.entry is not Entry.QUEUE:
                         continue
@@ -251,7 +255,7 @@ class Ledger:
             job = job_by_id(connection, job_id)
             if job is None or job.state is State.SUPERSEDED or job.place.folder != place.folder:
                 return False
-            revoked = supersede_at(connection, place, now)
+            revoked = supersede(connection, jobs_at(connection, place), now)
             moved = move(connection, job, Event.RENAME)
             folder = folder_id(connection, place.folder)
             directory = directory_id(connection, folder, place.directory)

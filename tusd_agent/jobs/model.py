@@ -10,6 +10,9 @@ from .states import State
 ASIDE_PREFIX = b".tusd-agent-"
 """How the name of a file begins that is renamed aside just before it is deleted or moved: never taken by intake."""
 
+NAME_MAX_BYTES = 255
+"""So long may a name be on the file systems of Linux (limits.h, NAME_MAX)."""
+
 
 def aside_uuid(name: bytes) -> UUID | None:
     """The uuid of the job whose aside file has this name; `None` for a name that is no aside file's."""

@@ -131,6 +131,14 @@ SCHEMA_STEPS: tuple[str, ...] = (
     ALTER TABLE folders ADD COLUMN first_seen_at REAL;
     ALTER TABLE folders ADD COLUMN disk_root BLOB;
     """,
+    """
+    -- When a scan of the whole folder had first been completed: each file that it took has a row since then.
+    ALTER TABLE folders ADD COLUMN recorded_at REAL;
+    """,
+    """
+    -- When the path of a job that has ended was first found absent, and has been ever since.
+    ALTER TABLE jobs ADD COLUMN absent_since REAL;
+    """,
     f"""
     -- What the server answered to the request with the last byte, where that was an error and nothing was heard since:
     -- should the upload turn out to be complete, this says that it is not to be trusted.

@@ -30,7 +30,7 @@ class Witness:
         try:
             said = json.loads(self.path.read_bytes())
             return Testimony(str(said["ledger"]), int(said["epoch"]))
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, ArithmeticError, TypeError, KeyError, RecursionError):
             return None
 
     def write(self, testimony: Testimony) -> None:

@@ -7,9 +7,14 @@
 
 One module per chapter: `creation`, `core`, `termination`, `concatenation`, `checksum`, `discovery` and `metadata` are
 the protocol, `upload` the one loop, `parallel` several of them for one source, `retry` what failures mean, `store` what
-outlives the process; `sources` and `streams` are where bytes come from, `transport`, `overriding`, `wire`, `patience`,
-`trust`, `network` and `locations` the HTTP beneath; `arguments` looks at what callers give.
+outlives the process; `sources` and `streams` are where bytes come from, `transport`, `connections`, `overriding`,
+`patience`, `trust`, `network` and `locations` the HTTP beneath; `arguments` looks at what callers give. Plain HTTP
+needs `exchange` and `plain` alone; TLS, proxies and sessions go through `sessions` and `wire`, which load requests and
+urllib3 when the first of them comes.
 """
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from .client import TUSClient
 from .discovery import ServerInfo
@@ -35,12 +40,24 @@ from .errors import (
     UploadTooLarge,
     redact,
 )
-from .info import UploadInfo
 from .metadata import MetadataValue
 from .order import CallOptions, UploadResult
 from .patience import Cancel
 from .sources import BytesSource, FileSource, Source
-from .store import FileStore, MemoryStore, StoredPart, StoredUpload, UploadStore
+
+if TYPE_CHECKING:
+    from .info import UploadInfo
+    from .store import FileStore, MemoryStore, StoredPart, StoredUpload, UploadStore
+
+# Loaded on first use (PEP 562): most programs send files and need none of these.
+_LATER = {
+    "FileStore": ".store",
+    "MemoryStore": ".store",
+    "StoredPart": ".store",
+    "StoredUpload": ".store",
+    "UploadInfo": ".info",
+    "UploadStore": ".store",
+}
 
 __all__ = [
     "AuthRequired",
@@ -79,3 +96,13 @@ __all__ = [
     "UploadTooLarge",
     "redact",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

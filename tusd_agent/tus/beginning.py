@@ -1,6 +1,7 @@
 """How an upload begins: with the creation alone, with its whole body in the same request, or without a length."""
 
 from . import creation
+from .body import Body
 from .creation import Created
 from .discovery import Discovery
 from .errors import TUSUploadError, UploadRefused, creation_failed, redact
@@ -8,7 +9,6 @@ from .order import Learnt, Order
 from .patience import Watch
 from .retry import BodyTooLarge
 from .transport import Credentials, Transport
-from .wire import Body
 
 # Length or type of a body that something on the way did not expect with a POST.
 _NO_BODY_WANTED = {411, 415}

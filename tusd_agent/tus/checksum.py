@@ -5,14 +5,13 @@ extension and ignores the header, so that it is only sent to servers that list t
 """
 
 import base64
-import hashlib
 
+from .body import caller_speaks
 from .discovery import ServerInfo
 from .errors import SourceChanged, UploadRefused, redact
 from .patience import Watch
 from .sources import Source
 from .streams import StreamSource
-from .wire import caller_speaks
 
 AUTO = "auto"
 PREFERRED = ("sha256", "sha512", "sha384", "sha1", "md5")
@@ -25,9 +24,13 @@ _BLOCK_BYTES = 256 * 1024
 
 def check_name(wanted: str | None) -> None:
     """Raises ValueError for an algorithm that this Python does not have."""
+    if wanted in (None, AUTO):
+        return
+    import hashlib  # loads OpenSSL: only for those who want checksums
+
     # The shakes have no digest of a fixed length.
     known = hashlib.algorithms_available - {"shake_128", "shake_256"}
-    if wanted not in (None, AUTO) and wanted not in known:
+    if wanted not in known:
         raise ValueError(f"checksum {wanted!r} is not known here; give one of {', '.join(PREFERRED)} or {AUTO!r}")
 
 
@@ -52,6 +55,8 @@ def choose(wanted: str, info: ServerInfo, endpoint: str) -> str | None:
 
 def header(algorithm: str, source: Source | StreamSource, offset: int, length: int, watch: Watch) -> str:
     """The header's value for `length` bytes of `source` from `offset`."""
+    import hashlib  # as above
+
     digest = hashlib.new(algorithm, usedforsecurity=False)
     buffer = memoryview(bytearray(min(_BLOCK_BYTES, length)))
     done = 0

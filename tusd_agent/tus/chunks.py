@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from . import checksum
+from .body import Body, caller_speaks
 from .discovery import Discovery
 from .order import Learnt, Order
 from .patience import Watch
 from .streams import STREAM_CHUNK_BYTES, StreamSource
-from .wire import Body, caller_speaks
 
 
 class Chunks:

@@ -2,25 +2,23 @@
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack
 
-import requests
-
-from . import arguments, core, creation, termination
+from . import arguments
 from .conveniences import File, Metadata, Progress, ProgressCallback, opened, with_defaults
-from .discovery import ServerInfo
-from .errors import TUSUploadError, creation_failed
-from .info import UploadInfo
+from .one_request import OneRequest
 from .order import CallOptions, UploadResult
 from .overriding import OverridingTransport
-from .patience import Cancel, Watch
 from .retry import MAX_RETRY_AFTER_SECONDS
-from .sending import Sender
 from .sources import BytesSource, FileSource, Source
-from .store import UploadStore
 from .streams import StreamSource
-from .transport import Credentials, Headers
-from .trust import trusted
+from .transport import Headers
+from .trust import Path, shown, trusted
+
+if TYPE_CHECKING:
+    import requests
+
+    from .store import UploadStore
 
 # How often `upload` begins anew when the server loses the upload in the middle.
 DEFAULT_MAX_RESTARTS = 3
@@ -28,7 +26,7 @@ DEFAULT_MAX_RESTARTS = 3
 DEFAULT_SMALL_FILE_BYTES = 64 * 1024
 
 
-class TUSClient(Sender):
+class TUSClient(OneRequest):
     """A client of one tus server. Thread-safe; the constructor does no I/O.
 
     `endpoint`: the creation URL. `chunk_size`: bytes per PATCH; None (or 0) sends all in one, as the specification asks
@@ -59,14 +57,14 @@ class TUSClient(Sender):
         retry_delay: float = 1.0,
         headers: Headers | None = None,
         *,
-        store: UploadStore | None = None,
+        store: "UploadStore | None" = None,
         small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES,
         checksum: str | None = None,
         method_override: bool = False,
         allow_empty: bool = True,
         allow_other_origin: bool = False,
-        verify: bool | str = True,
-        cert: str | tuple[str, str] | None = None,
+        verify: bool | Path = True,
+        cert: Path | tuple[Path, Path] | None = None,
         proxies: Mapping[str, str] | None = None,
         max_retry_delay: float = 60.0,
         min_retry_delay: float = 0.5,
@@ -95,7 +93,7 @@ class TUSClient(Sender):
             timeout_seconds=timeout,
             connect_timeout_seconds=connect_timeout,
             verify=trusted(verify),
-            cert=cert,
+            cert=shown(cert),
             proxies=proxies,
         )
         super().__init__(transport)
@@ -121,11 +119,11 @@ class TUSClient(Sender):
         return self._transport.timeout_seconds
 
     @property
-    def session(self) -> requests.Session:
+    def session(self) -> "requests.Session":
         return self._transport.session
 
     @session.setter
-    def session(self, session: requests.Session) -> None:
+    def session(self, session: "requests.Session") -> None:
         arguments.check_session(session)
         self._transport.session = session
 
@@ -259,59 +257,6 @@ class TUSClient(Sender):
         )
         return self._run(order, watch)
 
-    def create(
-        self,
-        size: int,
-        metadata: Metadata | None = None,
-        *,
-        request_headers: Headers | None = None,
-        cancel: Cancel | None = None,
-        deadline: float | None = None,
-    ) -> str:
-        """The URL of a new, empty upload for `size` bytes, to be sent by `send(upload_url=…)`."""
-        arguments.check_count("size", size)
-        arguments.check_options({"metadata": metadata, "request_headers": request_headers})
-        watch = _watch(cancel, deadline)
-        try:
-            created = self._budget(watch).run(
-                lambda: creation.create(
-                    self._transport,
-                    size,
-                    metadata,
-                    watch=watch,
-                    extra=Credentials(request_headers, self.endpoint) if request_headers else None,
-                    max_size=self._discovery.remembered.max_size,
-                    allow_other_origin=self.allow_other_origin,
-                )
-            )
-        except TUSUploadError as error:
-            raise creation_failed(error) from error.__cause__
-        return created.url
-
-    def get_upload_info(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> UploadInfo:
-        """How far the upload is. One this client is sending is not asked about: a HEAD would cut it off on tusd.
-
-        Raises `UploadGone` when the server does not know it.
-        """
-        with self._lock:
-            active = self._active.get(url)
-        if active is not None:
-            return UploadInfo.of_active(active, url)
-        watch = _watch(cancel, deadline)
-        return UploadInfo.of(self._budget(watch).run(lambda: core.head(self._transport, url, watch=watch)))
-
-    def delete_upload(self, url: str, *, cancel: Cancel | None = None, deadline: float | None = None) -> None:
-        """Removes the upload from the server, finished or not; fine when it is gone already.
-
-        Raises `UploadRefused` where the server does not support that.
-        """
-        watch = _watch(cancel, deadline)
-        self._budget(watch).run(lambda: termination.terminate(self._transport, url, watch=watch))
-
-    def server_info(self, *, cancel: Cancel | None = None, deadline: float | None = None) -> ServerInfo:
-        """What the server says it can do (OPTIONS), remembered for an hour; `known` is False if it does not say."""
-        return self._discovery.ask(_watch(cancel, deadline))
-
     def fresh_connections(self) -> None:
         """Drops idle connections, say after the network changed; requests under way go on."""
         self._transport.fresh_connections()
@@ -326,8 +271,3 @@ class TUSClient(Sender):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _watch(cancel: Cancel | None, deadline: float | None) -> Watch:
-    arguments.check_options({"cancel": cancel, "deadline": deadline})
-    return Watch(cancel, deadline)

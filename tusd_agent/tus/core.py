@@ -4,33 +4,32 @@ What the server says is checked before it is believed: an offset that can't be t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import metadata as upload_metadata
+from .body import Body
 from .errors import NotATusServer, ProtocolViolation, UploadMismatch, redact
 from .patience import Watch
 from .retry import failure
 from .transport import Answer, Credentials, Transport
-from .wire import Body
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 OFFSET_STREAM = "application/offset+octet-stream"
 
 
-@dataclass(frozen=True)
-class Expiry:
+class Expiry(NamedTuple):
     """`Upload-Expires` (tus 1.0, Expiration): the instant `at`, `left_seconds` after the server gave the answer.
 
     By the server's own clock (`Date`), where it gives one: ours may be off by more than the upload has to live.
     """
 
-    at: datetime
+    at: "datetime"
     left_seconds: float
 
 
-@dataclass(frozen=True)
-class UploadState:
+class UploadState(NamedTuple):
     """What HEAD told. `offset` and `length` in bytes; `length` None while it is `deferred` or not said."""
 
     url: str
@@ -118,13 +117,19 @@ def expiry_of(answer: Answer) -> Expiry | None:
     at = _instant(answer.headers.get("Upload-Expires"))
     if at is None:
         return None
+    from datetime import UTC, datetime
+
     now = _instant(answer.headers.get("Date")) or datetime.now(UTC)
     return Expiry(at, (at - now).total_seconds())
 
 
-def _instant(text: str | None) -> datetime | None:
+def _instant(text: str | None) -> "datetime | None":
     if not text:
         return None
+    # Most servers never say when uploads expire, and what reads dates is dear to load.
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
+
     try:
         when = parsedate_to_datetime(text)
     except (TypeError, ValueError):

@@ -1,9 +1,10 @@
 """Creating an upload: POST to the endpoint, an URL comes back (tus 1.0, Creation, Creation With Upload)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from . import metadata as upload_metadata
+from .body import Body
 from .core import OFFSET_STREAM, Expiry, expiry_of, offset_of
 from .errors import NotATusServer, ProtocolViolation, TUSUploadError, UploadTooLarge, redact
 from .locations import resolve
@@ -11,14 +12,12 @@ from .metadata import MetadataValue
 from .patience import Watch
 from .retry import failure
 from .transport import Answer, Credentials, Transport
-from .wire import Body
 
 # A hook that decides about the upload may take longer than any other answer: tusd waits 15 s four times.
 POST_PATIENCE = 1.5
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(NamedTuple):
     """A new upload. `offset`: bytes of the creation's body that the server took, None when it did not say."""
 
     url: str

@@ -6,10 +6,10 @@ Only a hint: many servers and proxies do not answer OPTIONS, so that no answer m
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from .errors import AuthRequired, InvalidURL, NotATusServer, UploadInterrupted
 from .patience import Watch
+from .records import Record
 from .retry import failure, is_transient
 from .transport import Transport
 
@@ -20,8 +20,7 @@ FAILED_TTL_SECONDS = 30.0
 OPTIONS_TIMEOUT_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class ServerInfo:
+class ServerInfo(Record):
     """What OPTIONS told; all empty, and `known` False, when the server did not tell. `max_size` in bytes."""
 
     known: bool = False

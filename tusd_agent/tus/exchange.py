@@ -1,28 +1,26 @@
 """One request and its answer on a pooled connection, without what requests and urllib3 do for everybody.
 
-For small files that preparation is most of the cost. Connections, TLS and pools stay urllib3's; what is left out is the
+For small files that preparation is most of the cost. TLS and its connections stay urllib3's; what is left out is the
 copying of headers, cookies, hooks and redirects. An answer that is not of the plainest kind (interim, chunked, encoded,
 cut, ended by closing, with folded or doubtful fields) is read by http.client and urllib3 as ever.
 """
 
 import errno
-import http.client
-import io
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import requests
-from urllib3 import HTTPHeaderDict, HTTPResponse
-from urllib3.exceptions import HTTPError
-
+from .body import Body
 from .errors import SERVER_TEXT_LIMIT_BYTES
 from .headers import header_value
-from .wire import Body, StaleConnection, UploadAdapter, UploadPool, UploadResponse
+from .plain import StaleConnection
+
+if TYPE_CHECKING:
+    from urllib3 import HTTPResponse
 
 # A body longer than this is not worth reading to keep the connection.
 DRAIN_BYTES = 64 * 1024
-_READ_BYTES = 64 * 1024
+READ_BYTES = 64 * 1024
 # A body no longer than this leaves together with the head: one system call and one packet less.
 _JOINED_BYTES = 32 * 1024
 # The head of an answer that needs no second look (RFC 9112, 4 and 5): no interim status, no folded or odd field lines.
@@ -36,8 +34,17 @@ _NOT_PLAIN = {"transfer-encoding", "content-encoding", "set-cookie"}
 _PLAIN_URL = re.compile(
     r"(?i:https?)://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?((?!\S*/\.)/[\w./~!$&'()*+,;=:@?-]*)?", re.A
 )
+# What every request carries: requests' own fields, but that answers are to come as they are.
+DEFAULT_HEADERS = {
+    "User-Agent": "tusd-agent",
+    "Accept-Encoding": "identity",
+    "Accept": "*/*",
+    "Connection": "keep-alive",
+}
+# What of a session's own headers is no secret: all that origins other than the endpoint's get.
+HARMLESS = {"accept", "accept-encoding", "connection", "user-agent"}
 # With one of these given by the caller, requests decides what becomes of it.
-_FRAMING = ("content-length", "cookie", "expect", "host", "transfer-encoding")
+FRAMING = ("content-length", "cookie", "expect", "host", "transfer-encoding")
 _DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 
 
@@ -45,27 +52,12 @@ _DIGITS = re.compile(r"\d{1,9}", re.ASCII)
 Fields = dict[str, tuple[str, str]]
 
 
-class DirectWay(NamedTuple):
-    """`target`: of the request line, path and query."""
-
-    adapter: UploadAdapter
-    target: str
-
-
-def direct_way(session: requests.Session, url: str, sent: Fields) -> DirectWay | None:
-    """How to send to `url` without requests; None when `session` does more than send.
-
-    That is when somebody gave it cookies, hooks, another adapter or anything else that requests has to apply.
-    """
+def plain_target(url: str, sent: Fields) -> str | None:
+    """Path and query as the request line has them; None when `url` or a field needs what requests does to it."""
     plain = _PLAIN_URL.fullmatch(url)
-    if plain is None or session.auth or session.params or session.proxies or session.cert or session.cookies:
+    if plain is None or any(name in sent for name in FRAMING):
         return None
-    if session.trust_env or any(session.hooks.values()):
-        return None
-    if any(name in sent or name in session.headers for name in _FRAMING):
-        return None
-    adapter = session.get_adapter(url)
-    return DirectWay(adapter, plain[1] or "/") if type(adapter) is UploadAdapter else None
+    return plain[1] or "/"
 
 
 def host_header(origin: tuple[str, str, int]) -> str:
@@ -115,13 +107,21 @@ class Reply(NamedTuple):
     """`text`: the first bytes of the body, at most 4 KiB. `cookies`: the answer itself where it sets some."""
 
     status: int
-    headers: AnswerFields
+    headers: Mapping[str, str]
     text: bytes
-    cookies: HTTPResponse | None = None
+    cookies: "HTTPResponse | None" = None
+
+
+class Pool(Protocol):
+    """Connections to one origin: `PlainPool`, or urllib3's (`wire.UploadPool`)."""
+
+    def take(self, connect_seconds: float | None) -> Any: ...
+
+    def give_back(self, connection: Any) -> None: ...
 
 
 def exchange(
-    pool: UploadPool,
+    pool: Pool,
     method: str,
     head: bytes,
     body: Body | None,
@@ -172,7 +172,7 @@ def _send(connection: Any, head: bytes, body: Body | None) -> bool:
 def _receive(connection: Any, method: str) -> tuple[Reply, bool]:
     """The answer, and whether the connection can serve another request."""
     try:
-        begun = connection.sock.recv(_READ_BYTES)
+        begun = connection.sock.recv(READ_BYTES)
     except ConnectionError as error:
         if connection.answers:
             raise StaleConnection(errno.ECONNRESET, "the kept connection was closed") from error
@@ -180,9 +180,14 @@ def _receive(connection: Any, method: str) -> tuple[Reply, bool]:
     if not begun:
         if connection.answers:
             raise StaleConnection(errno.ECONNRESET, "the kept connection was closed")
-        raise http.client.RemoteDisconnected("Remote end closed connection without response")
+        raise ConnectionResetError("Remote end closed connection without response")
     reply = _plain(begun, method)
-    return (reply, True) if reply is not None else _any(connection, method, begun)
+    if reply is not None:
+        return reply, True
+    # Few answers are not plain, and http.client and urllib3 are dear to load.
+    from .answers import read_answer
+
+    return read_answer(connection, method, begun)
 
 
 def _plain(begun: bytes, method: str) -> Reply | None:
@@ -215,54 +220,3 @@ def _plain(begun: bytes, method: str) -> Reply | None:
     if len(begun) != found.end() + length:
         return None
     return Reply(status, AnswerFields(fields), begun[found.end() :][:SERVER_TEXT_LIMIT_BYTES])
-
-
-class _Again(io.RawIOBase):
-    """What was read of an answer already, then the rest from the socket. Closing it leaves the socket open."""
-
-    def __init__(self, begun: bytes, sock: Any) -> None:
-        self._begun = begun
-        self._sock = sock
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """As http.client asks a socket for."""
-        return io.BufferedReader(self, _READ_BYTES)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        if not self._begun:
-            return int(self._sock.recv_into(buffer))
-        count = min(len(self._begun), len(buffer))
-        buffer[:count], self._begun = self._begun[:count], self._begun[count:]
-        return count
-
-
-def _any(connection: Any, method: str, begun: bytes) -> tuple[Reply, bool]:
-    """The answer as http.client understands it."""
-    # Of a socket it uses makefile alone.
-    response = UploadResponse(_Again(begun, connection.sock), method=method)  # type: ignore[arg-type]
-    response.begin()
-    may_be_kept = not response.will_close
-    answer = HTTPResponse(
-        response,
-        HTTPHeaderDict(response.msg.items()),
-        status=response.status,
-        preload_content=False,
-        original_response=response,
-        request_method=method,
-    )
-    text, total = b"", 0
-    try:
-        for block in answer.stream(SERVER_TEXT_LIMIT_BYTES):
-            text += block[: SERVER_TEXT_LIMIT_BYTES - len(text)]
-            total += len(block)
-            if total > DRAIN_BYTES:
-                may_be_kept = False
-                break
-    except (HTTPError, http.client.HTTPException, OSError):
-        may_be_kept = False  # the status line and the headers are the answer; the text is for people
-    fields = {name.lower(): value for name, value in answer.headers.items()}
-    cookies = answer if "set-cookie" in fields else None
-    return Reply(response.status, AnswerFields(fields), text, cookies), may_be_kept

@@ -1,11 +1,9 @@
 """What a failing network looks like, in words: from the errors of sockets, TLS, http.client, urllib3 and requests."""
 
 import http.client
-import os
 import re
 import ssl
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from requests.exceptions import InvalidProxyURL, InvalidSchema
 from requests.exceptions import InvalidURL as RequestsInvalidURL
@@ -18,36 +16,13 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from .environment import Proxy, through
 from .errors import AuthRequired, InvalidURL, TUSUploadError, UntrustedServer, UploadInterrupted, printable, redact
+from .plain import NotConnected
 
 # What http.client says when a proxy does not lead on: the status and the reason are all it keeps.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3}.*)", re.DOTALL)
-_BEFORE_ANY_REQUEST = (NewConnectionError, ConnectTimeoutError)
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """The proxy on the way to an origin. `setting`: where it was set, in words."""
-
-    url: str
-    setting: str
-
-    def __str__(self) -> str:
-        # Without a scheme the user's name would be taken for one, and the password for a path.
-        return redact(self.url if "://" in self.url else f"http://{self.url}").rstrip("/")
-
-
-def proxy_from(url: str, selected: str | None, given: bool, environ: Mapping[str, str] = os.environ) -> Proxy | None:
-    """`selected` as the proxy for `url`; `given` by the caller, else found in the environment."""
-    if selected is None:
-        return None
-    if given:
-        return Proxy(selected, "`proxies` as given to the client")
-    scheme = url.partition(":")[0].lower()
-    for name in (f"{scheme}_proxy", f"{scheme}_proxy".upper(), "all_proxy", "ALL_PROXY"):
-        if environ.get(name):
-            return Proxy(selected, f"the environment variable {name}")
-    return Proxy(selected, "the proxy setting of this system")
+_BEFORE_ANY_REQUEST = (NewConnectionError, ConnectTimeoutError, NotConnected)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -96,9 +71,17 @@ def network_failure(method: str, url: str, error: BaseException, proxy: Proxy | 
             "CURL_CA_BUNDLE.",
             url=url,
         )
+    if isinstance(root, ssl.SSLError) and _of_a_file(root):
+        return UntrustedServer(
+            f"{where}: a file for TLS can't be used ({_detail(root)}); nothing was sent. `verify` must hold CA "
+            "certificates, `cert` a certificate and the key that belongs to it, all of them PEM.",
+            url=url,
+        )
     if isinstance(root, ssl.SSLError | SSLError):
         return UploadInterrupted(
-            f"{where}: TLS failed ({_detail(root)}). Does the server speak https at this port?", url=url
+            f"{where}: TLS failed ({_detail(root)}). Does the server speak https at this port, and does it want a "
+            "client's certificate (`cert`)?",
+            url=url,
         )
     if isinstance(root, http.client.HTTPException) and not isinstance(root, ConnectionError):
         return UploadInterrupted(
@@ -114,9 +97,9 @@ def network_failure(method: str, url: str, error: BaseException, proxy: Proxy | 
     return UploadInterrupted(f"{where}: no answer ({_detail(root)}); {_next(method)}", url=url)
 
 
-def through(proxy: Proxy | None) -> str:
-    """For messages, after the address that was asked."""
-    return "" if proxy is None else f" through the proxy {proxy}"
+def _of_a_file(error: ssl.SSLError) -> bool:
+    """Whether OpenSSL could not read, or match, what it was given in a file (ERR_get_error(3): the library)."""
+    return getattr(error, "library", None) in ("PEM", "X509") or "PEM lib" in str(error)
 
 
 def _unasked(method: str) -> str:

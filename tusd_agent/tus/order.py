@@ -1,18 +1,19 @@
 """What one call asks for, what comes of it, and what a client learns on the way."""
 
 import threading
-import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
-from typing import TypedDict
+from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from .errors import UploadInterrupted
 from .metadata import MetadataValue
 from .patience import Cancel
+from .records import Record
 from .sources import Source
 from .streams import StreamSource
 from .transport import Headers
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Of the failure, how many attempts in a row have brought nothing, and the seconds until the next.
 OnRetry = Callable[[UploadInterrupted, int, float], None]
@@ -21,8 +22,7 @@ OnRetry = Callable[[UploadInterrupted, int, float], None]
 GATHERED_BYTES = 32 << 20
 
 
-@dataclass(frozen=True)
-class UploadResult:
+class UploadResult(Record):
     """A finished upload. Sizes in bytes.
 
     `offset_resumed_from`: what the server already had when the call began (0 for a new upload); `bytes_sent`: body
@@ -35,7 +35,7 @@ class UploadResult:
     offset_resumed_from: int = 0
     bytes_sent: int = 0
     attempts: int = 1
-    expires: datetime | None = None
+    expires: "datetime | None" = None
 
 
 class CallOptions(TypedDict, total=False):
@@ -67,8 +67,7 @@ class CallOptions(TypedDict, total=False):
     on_final_answer: Callable[[str | None], None] | None
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(NamedTuple):
     """One upload as it is wanted. Sizes in bytes.
 
     `chunk_size`: None for all that is left in one PATCH. `small_file_bytes`: up to this size the body may go with the
@@ -77,16 +76,16 @@ class Order:
     """
 
     source: Source | StreamSource
+    idempotency_key: str
     metadata: Mapping[str, MetadataValue] | None = None
     upload_url: str | None = None
     chunk_size: int | None = None
     max_restarts: int = 0
     request_headers: Headers | None = None
-    idempotency_key: str = field(default_factory=lambda: str(uuid.uuid4()))
     allow_other_origin: bool = False
     small_file_bytes: int = 0
     checksum: str | None = None
-    creation_headers: Mapping[str, str] = field(default_factory=dict)
+    creation_headers: Mapping[str, str] | None = None
     on_located: Callable[[str, float | None], None] | None = None
     on_created: Callable[[str], None] | None = None
     on_progress: Callable[[int, int], None] | None = None

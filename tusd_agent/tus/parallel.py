@@ -7,8 +7,8 @@ faster, and the server copies everything once more at the end.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 from . import concatenation
 from .errors import TUSUploadError, UploadCancelled, UploadInterrupted
@@ -18,6 +18,9 @@ from .retry import RetryBudget
 from .sources import Source
 from .store import StoredPart
 from .transport import Credentials, Transport
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # Parts smaller than this cost more requests than they save time.
 MIN_PART_BYTES = 256 * 1024
@@ -129,8 +132,7 @@ class ParallelUpload:
         part = self._parts[index]
         try:
             self._results[index] = self._send_part(
-                replace(
-                    self._order,
+                self._order._replace(
                     source=PartSource(self._source, part.start, part.length),
                     metadata=None,
                     upload_url=part.url or None,
@@ -170,5 +172,5 @@ class ParallelUpload:
             self._order.on_progress(sum(one for one, _ in self._moved), sum(one for _, one in self._moved))
 
 
-def _earliest(results: Sequence[UploadResult]) -> datetime | None:
+def _earliest(results: Sequence[UploadResult]) -> "datetime | None":
     return min((result.expires for result in results if result.expires is not None), default=None)

@@ -8,12 +8,12 @@ What it asks is the `Watch` of the call that is running in this thread (`watchin
 to hand such an object down to the socket.
 """
 
-import copy
 import errno
 import os
+import re
 import select
+import selectors
 import socket
-import ssl
 import sys
 import threading
 import time
@@ -21,8 +21,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
-
-from urllib3.util.wait import wait_for_read, wait_for_write
 
 from .errors import DeadlineExceeded, UploadCancelled
 
@@ -33,6 +31,10 @@ SLICE_SECONDS = 0.25
 ADDRESS_SECONDS = 10.0
 # Without a device answering at all, Linux gives up on a connection after 15 minutes by default.
 KEEPALIVE_IDLE_SECONDS = 30
+
+
+# What Python's codec for international names leaves as it is; others it refuses or translates.
+_PLAIN_NAME = re.compile(r"(?:[^.\x80-\U0010ffff]{1,63}\.)*[^.\x80-\U0010ffff]{0,63}")
 
 
 class Cancel(Protocol):
@@ -59,8 +61,8 @@ class Watch:
 
     def with_cancel(self, cancel: Cancel) -> "Watch":
         """The same deadline with another `cancel`."""
-        other = copy.copy(self)
-        other.cancel = cancel
+        other = Watch(cancel, clock=self._clock, sleep=self._sleep)
+        other._deadline_at = self._deadline_at
         return other
 
     def check(self) -> None:
@@ -112,7 +114,7 @@ def _check_watch() -> None:
         watch.check()
 
 
-class _Patience:
+class Patience:
     """The state of one patient socket: its idle timeout, and what else to look at while it is blocked."""
 
     def __init__(self, idle_seconds: float | None) -> None:
@@ -139,7 +141,7 @@ class _Patience:
                 if error.errno is not None or self.idle_seconds == 0:
                     raise
             if moved_at is None:  # what does not block should not have to ask the clock
-                moved_at = time.monotonic() - _slice(self.idle_seconds)
+                moved_at = time.monotonic() - in_slices(self.idle_seconds)
             _check_watch()
             if self.while_blocked is not None:
                 self.while_blocked()
@@ -151,7 +153,7 @@ class _Patience:
                 raise TimeoutError(f"no bytes moved for {self.idle_seconds:g} s")
 
 
-def _slice(seconds: float | None) -> float:
+def in_slices(seconds: float | None) -> float:
     return SLICE_SECONDS if seconds is None else min(seconds, SLICE_SECONDS)
 
 
@@ -175,19 +177,19 @@ def _unacknowledged(sock: socket.socket) -> int:
 class PatientSocket(socket.socket):
     """A TCP socket whose timeout means idle time and which obeys the thread's `Watch` while it is blocked."""
 
-    _patience: _Patience | None = None
+    _patience: Patience | None = None
     _poll: "select.poll | None" = None
 
     @property
-    def patience(self) -> _Patience:
+    def patience(self) -> Patience:
         if self._patience is None:
-            self._patience = _Patience(super().gettimeout())
+            self._patience = Patience(super().gettimeout())
         return self._patience
 
     def settimeout(self, value: float | None) -> None:
         self.patience.idle_seconds = value
-        _give_up_after(self, value)
-        super().settimeout(_slice(value))
+        give_up_after(self, value)
+        super().settimeout(in_slices(value))
 
     def gettimeout(self) -> float | None:
         return self.patience.idle_seconds
@@ -210,7 +212,7 @@ class PatientSocket(socket.socket):
         """Whether there is something to read, the end included, without waiting."""
         if self._poll is None:
             if not hasattr(select, "poll"):
-                return wait_for_read(self, 0)
+                return _ready(self, selectors.EVENT_READ, 0)
             self._poll = select.poll()
             self._poll.register(self, select.POLLIN)
         return bool(self._poll.poll(0))
@@ -222,51 +224,18 @@ class PatientSocket(socket.socket):
         return self.patience.receive(self, super().recv_into, buffer, nbytes, flags)
 
 
-class PatientTLSSocket(ssl.SSLSocket):
-    """The same beneath TLS. A write is repeated with the very same bytes, as OpenSSL demands (SSL_write(3))."""
-
-    _patience: _Patience | None = None
-
-    @property
-    def patience(self) -> _Patience:
-        if self._patience is None:
-            self._patience = _Patience(super().gettimeout())
-        return self._patience
-
-    def settimeout(self, value: float | None) -> None:
-        self.patience.idle_seconds = value
-        _give_up_after(self, value)
-        super().settimeout(_slice(value))
-
-    def gettimeout(self) -> float | None:
-        return self.patience.idle_seconds
-
-    def setblocking(self, flag: bool) -> None:
-        self.settimeout(None if flag else 0.0)
-
-    def do_handshake(self, block: bool = False) -> None:
-        self.patience.wait(self, super().do_handshake, block)
-
-    def send(self, data: Any, flags: int = 0) -> int:
-        self.patience.reading = False
-        return self.patience.wait(self, super().send, data, flags)
-
-    def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
-        return self.patience.receive(self, super().recv, buflen, flags)
-
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        return self.patience.receive(self, super().recv_into, buffer, nbytes, flags)
-
-
 def connect(
     host: str, port: int, idle_seconds: float | None, source_address: tuple[str, int] | None = None
 ) -> PatientSocket:
     """A connected socket to the first of the host's addresses that answers.
 
     Name resolution is the system's and can't be interrupted. Raises OSError (gaierror for the name), TimeoutError,
-    and what the `Watch` raises.
+    UnicodeError for what can't be a name, and what the `Watch` raises.
     """
-    found = socket.getaddrinfo(host.strip("[]"), port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    name = host.strip("[]")
+    # As bytes: Python would else load its codec for international names, to no effect.
+    wanted = name.encode("ascii") if _PLAIN_NAME.fullmatch(name) else name
+    found = socket.getaddrinfo(wanted, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     failure: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for index, (family, kind, protocol, _, address) in enumerate(found):
         limit = idle_seconds
@@ -293,12 +262,22 @@ def connect(
     raise failure
 
 
+# select(2) knows no descriptor above 1023.
+_SELECTOR = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+def _ready(sock: socket.socket, event: int, seconds: float) -> bool:
+    with _SELECTOR() as selector:
+        selector.register(sock, event)
+        return bool(selector.select(seconds))
+
+
 def _connect(sock: PatientSocket, address: Any, limit_seconds: float | None) -> None:
     sock.setblocking(False)
     code = sock.connect_ex(address)
     if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
         began_at = time.monotonic()
-        while not wait_for_write(sock, SLICE_SECONDS):
+        while not _ready(sock, selectors.EVENT_WRITE, SLICE_SECONDS):
             _check_watch()
             if limit_seconds is not None and time.monotonic() - began_at >= limit_seconds:
                 raise TimeoutError(f"no connection within {limit_seconds:g} s")
@@ -318,7 +297,7 @@ def _keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
-def _give_up_after(sock: socket.socket, idle_seconds: float | None) -> None:
+def give_up_after(sock: socket.socket, idle_seconds: float | None) -> None:
     """The kernel's own patience with data unacknowledged (tcp(7)): that of the request, not of the connecting.
 
     Half as much again, so that ours, which knows what it says, comes first.

@@ -4,13 +4,12 @@
 Only attempts that brought nothing use the budget up: an upload that moves may take as many as it needs.
 """
 
-import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from email.utils import parsedate_to_datetime
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from .body import caller_speaks
 from .errors import (
     AuthRequired,
     DeadlineExceeded,
@@ -28,7 +27,9 @@ from .errors import (
 from .order import OnRetry
 from .patience import Watch
 from .transport import Answer
-from .wire import caller_speaks
+
+if TYPE_CHECKING:
+    import tenacity
 
 T = TypeVar("T")
 
@@ -141,6 +142,8 @@ def retry_after_seconds(headers: Mapping[str, str], now: Callable[[], float] = t
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
+        from email.utils import parsedate_to_datetime  # dear to load, and seldom needed
+
         try:
             # By the server's own clock where it gives one: ours may be off by more than the pause.
             base = parsedate_to_datetime(headers["Date"]).timestamp() if "Date" in headers else now()
@@ -153,6 +156,12 @@ def retry_after_seconds(headers: Mapping[str, str], now: Callable[[], float] = t
 def smaller_chunk(sent_bytes: int) -> int | None:
     """The next chunk size to try after a body of `sent_bytes` was too large; None when it can't be made smaller."""
     return next((size for size in CHUNK_LADDER_BYTES if size < sent_bytes), None)
+
+
+def _uniform(low: float, high: float) -> float:
+    import random  # most uploads need no second attempt
+
+    return random.uniform(low, high)
 
 
 class RetryBudget:
@@ -169,7 +178,7 @@ class RetryBudget:
         max_delay_seconds: float,
         min_delay_seconds: float,
         watch: Watch,
-        jitter: Callable[[float, float], float] = random.uniform,
+        jitter: Callable[[float, float], float] | None = None,
         on_retry: OnRetry | None = None,
         max_retry_after_seconds: float = MAX_RETRY_AFTER_SECONDS,
     ) -> None:
@@ -179,7 +188,7 @@ class RetryBudget:
         self._max_delay_seconds = max_delay_seconds
         self._min_delay_seconds = min_delay_seconds
         self._watch = watch
-        self._jitter = jitter
+        self._jitter = jitter or _uniform
         self._on_retry = on_retry
         self._max_retry_after_seconds = max_retry_after_seconds
         self._fruitless = 0
@@ -196,22 +205,25 @@ class RetryBudget:
         except UploadInterrupted as error:
             if not self._may_retry(error):
                 raise
-            pause = self._pause_seconds(error)
+            try:
+                retrying, pause = self._retrying(), self._pause_seconds(error)
+            except (ImportError, OSError):
+                # Without a file descriptor left there is no loading: what went wrong first counts.
+                raise error from error.__cause__
         self._pause(pause)
-        return self._run_again(step)
+        result: T = retrying(self._attempt, step)
+        return result
 
-    def _run_again(self, step: Callable[[], T]) -> T:
+    def _retrying(self) -> "tenacity.Retrying":
         # What goes well at once, as most uploads do, needs none of this: importing it takes longer than a small upload.
         import tenacity
 
-        retrying = tenacity.Retrying(
+        return tenacity.Retrying(
             retry=tenacity.retry_if_exception(self._may_retry),
             wait=lambda state: self._pause_seconds(state.outcome.exception() if state.outcome else None),
             sleep=self._pause,
             reraise=True,
         )
-        result: T = retrying(self._attempt, step)
-        return result
 
     def _attempt(self, step: Callable[[], T]) -> T:
         self.attempts += 1

@@ -1,21 +1,23 @@
 """Between a public call and the uploads it is made of: orders, budgets, what is active, what a store remembers."""
 
+import os
 import threading
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import arguments
 from .discovery import Discovery
 from .errors import FinishedWithServerError, ProtocolViolation, SourceChanged, TUSUploadError, UploadGone, redact
 from .order import CallOptions, Learnt, OnRetry, Order, UploadResult
-from .parallel import AnyOf, ParallelUpload, divide
 from .patience import Watch
+from .remembered import Remembered
 from .retry import RetryBudget
 from .sources import FileSource, Source
-from .store import Remembered, StoredPart, StoredUpload, UploadStore, key_of
 from .streams import StreamSource
 from .transport import Transport
 from .upload import Upload
+
+if TYPE_CHECKING:
+    from .store import StoredPart, StoredUpload, UploadStore
 
 
 class Sender:
@@ -51,7 +53,7 @@ class Sender:
         given["chunk_size"] = given.get("chunk_size") or self.chunk_size
         given.setdefault("checksum", self.checksum)
         if given.get("idempotency_key") is None:
-            given.pop("idempotency_key", None)
+            given["idempotency_key"] = os.urandom(16).hex()
         return Order(**given, **order, allow_other_origin=self.allow_other_origin), watch
 
     def _run(self, order: Order, watch: Watch) -> UploadResult:
@@ -82,6 +84,8 @@ class Sender:
         """The upload, or what the store remembers of it, in one stream or several."""
         remembered = Remembered(None, "")
         if self.store is not None and isinstance(order.source, FileSource):
+            from .store import key_of  # who has a store has loaded it
+
             key = key_of(order.source.identity, self._transport.endpoint, order.metadata)
             remembered = Remembered(self.store, key)
         with remembered.held():
@@ -92,7 +96,7 @@ class Sender:
                     result = self._run_parts(order, order.source, watch, parts, remembered)
                 else:
                     url = known.url if known is not None else None
-                    result = self._run(replace(order, upload_url=url, on_located=remembered.keep), watch)
+                    result = self._run(order._replace(upload_url=url, on_located=remembered.keep), watch)
             except (UploadGone, SourceChanged, FinishedWithServerError, ProtocolViolation):
                 # Nothing to go on with: the next call begins anew.
                 remembered.forget()
@@ -101,13 +105,15 @@ class Sender:
             return result
 
     def _parts(
-        self, order: Order, watch: Watch, known: StoredUpload | None, concurrency: int
-    ) -> tuple[StoredPart, ...]:
+        self, order: Order, watch: Watch, known: "StoredUpload | None", concurrency: int
+    ) -> "tuple[StoredPart, ...]":
         """The parts to send at once; none for one single stream, which is how an upload that began so goes on."""
         if known is not None:
             return known.parts
         if concurrency == 1 or order.source.size is None or isinstance(order.source, StreamSource):
             return ()
+        from .parallel import divide  # most uploads go in one stream
+
         parts = divide(order.source.size, concurrency)
         if len(parts) == 1:
             return ()
@@ -117,8 +123,10 @@ class Sender:
         return parts if "concatenation" in info.extensions and not too_large else ()
 
     def _run_parts(
-        self, order: Order, source: Source, watch: Watch, parts: tuple[StoredPart, ...], remembered: Remembered
+        self, order: Order, source: Source, watch: Watch, parts: "tuple[StoredPart, ...]", remembered: Remembered
     ) -> UploadResult:
+        from .parallel import AnyOf, ParallelUpload  # as above
+
         stop = threading.Event()
         inner = watch.with_cancel(AnyOf(watch.cancel, stop))
         upload = ParallelUpload(

@@ -8,6 +8,7 @@ go when the upload is finished, when the server has it no longer, and when it ex
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from .errors import TUSUploadError, UploadInterrupted
 from .metadata import MetadataValue, encode
 
 _VERSION = 1
+_KEY = re.compile(r"[0-9a-f]{64}")  # what `key_of` gives
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class FileStore:
             self._sync_folder()
 
     def delete(self, key: str) -> None:
-        with suppress(FileNotFoundError):
+        with self._usable(), suppress(FileNotFoundError):
             self._path(key).unlink()
 
     @contextmanager
@@ -150,6 +152,8 @@ class FileStore:
                 raise UploadInterrupted(
                     "this very upload is being sent by another call, with the same store; wait for that"
                 ) from None
+            except OSError:  # a file system without locks: as where there is no flock
+                break
             os.close(descriptor)
         try:
             yield
@@ -161,23 +165,27 @@ class FileStore:
     def prune(self, older_than_seconds: float, now: Callable[[], float] = time.time) -> int:
         """Removes entries that expired or were made so long ago; how many those were.
 
-        What processes that were killed left behind besides, and nobody holds, goes with them.
+        What processes that were killed left behind besides, and nobody holds, goes with them. Files of other names
+        than a store gives are not its own, and stay.
         """
         removed = 0
-        for path in self.folder.glob("*.json"):
+        for path in self._files(".json"):
             entry = self.get(path.stem)
             made_at = entry.created_at if entry is not None else 0.0
             expired = entry is not None and entry.expires_at is not None and entry.expires_at <= now()
             if expired or now() - made_at > older_than_seconds:
                 self.delete(path.stem)
                 removed += 1
-        for path in [*self.folder.glob("*.lock"), *self.folder.glob(".new-*")]:
+        for path in [*self._files(".lock"), *self.folder.glob(".new-*")]:
             with suppress(FileNotFoundError, UploadInterrupted):
                 if now() - path.stat().st_mtime <= older_than_seconds:
                     continue
                 with self.hold(path.stem) if path.suffix == ".lock" else nullcontext():
                     path.unlink()
         return removed
+
+    def _files(self, suffix: str) -> list[Path]:
+        return [path for path in self.folder.glob(f"*{suffix}") if _KEY.fullmatch(path.stem)]
 
     @contextmanager
     def _usable(self) -> Iterator[None]:
@@ -213,38 +221,3 @@ def key_of(identity: tuple[object, ...], endpoint: str, metadata: Mapping[str, M
     """The key of a source (`FileSource.identity`) on its way to `endpoint`: 64 hexadecimal digits."""
     text = json.dumps([*identity, endpoint, encode(metadata)])
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-class Remembered:
-    """What a store, perhaps none, has of one upload."""
-
-    def __init__(self, store: UploadStore | None, key: str, clock: Callable[[], float] = time.time) -> None:
-        self._store = store
-        self._key = key
-        self._clock = clock
-        self._created_at = clock()
-
-    def held(self) -> AbstractContextManager[object]:
-        """While the upload is sent."""
-        return self._store.hold(self._key) if isinstance(self._store, HoldingStore) else nullcontext()
-
-    def recall(self) -> StoredUpload | None:
-        """The entry, unless there is none or its upload expired."""
-        entry = self._store.get(self._key) if self._store is not None else None
-        if entry is None:
-            return None
-        if entry.expires_at is not None and entry.expires_at <= self._clock():
-            self.forget()
-            return None
-        self._created_at = entry.created_at
-        return entry
-
-    def keep(self, url: str, left_seconds: float | None, parts: tuple[StoredPart, ...] = ()) -> None:
-        """`left_seconds`: until the server drops it, by its own clock."""
-        if self._store is not None:
-            expires_at = None if left_seconds is None else self._clock() + left_seconds
-            self._store.put(self._key, StoredUpload(url, self._created_at, expires_at, parts))
-
-    def forget(self) -> None:
-        if self._store is not None:
-            self._store.delete(self._key)

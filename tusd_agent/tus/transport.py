@@ -3,37 +3,27 @@
 Statuses are not judged here (`retry` does); what never became an answer is raised as `UploadInterrupted`.
 """
 
-import http.client
-import random
-import threading
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urljoin
 
-import requests
-from requests.cookies import extract_cookies_to_jar
-from requests.utils import get_environ_proxies, get_netrc_auth, select_proxy
-from urllib3.exceptions import HTTPError, LocationValueError
-
-from .errors import (
-    SERVER_TEXT_LIMIT_BYTES,
-    NotATusServer,
-    printable,
-    redact,
-)
-from .exchange import DRAIN_BYTES, DirectWay, Fields, Reply, direct_way, exchange, host_header, request_head
+from .body import Body, CallerFailed
+from .connections import Connections, Route
+from .environment import Proxy, through
+from .errors import NotATusServer, TUSUploadError, UploadInterrupted, printable, redact
+from .exchange import HARMLESS, Fields, Reply, exchange, request_head
 from .headers import basic, header_value
 from .locations import may_have_credentials, origin, split_credentials
-from .network import Proxy, innermost, network_failure, proxy_from, through
 from .patience import Watch, watching
-from .wire import Body, StaleConnection, UploadAdapter
+from .plain import StaleConnection
+
+if TYPE_CHECKING:
+    import requests
 
 TUS_VERSION = "1.0.0"
 MAX_REDIRECTS = 5
 _IDEMPOTENT = {"HEAD", "OPTIONS", "DELETE"}
-# What of a session's own headers is no secret: all that origins other than the endpoint's get.
-_HARMLESS = {"accept", "accept-encoding", "connection", "user-agent"}
 
 T = TypeVar("T")
 
@@ -41,8 +31,7 @@ HeaderValue = str | bytes | Callable[[], str | bytes]
 Headers = Mapping[str, HeaderValue]
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a server answered. `url`: where, after redirects; `sent_bytes`: of the body; `text`: ≤ 4 KiB, printable.
 
     `proxy`: through which it came, and which may have said it.
@@ -71,26 +60,15 @@ class Answer:
         return f"{self.method} {redact(self.url)}{'' if self.from_tus else through(self.proxy)}"
 
 
-@dataclass(frozen=True)
-class Credentials:
+class Credentials(NamedTuple):
     """Headers that may only reach the origin of `trusted_url`: the client's own, or those of one call."""
 
     headers: Headers
     trusted_url: str
 
 
-class _Route(NamedTuple):
-    """How an origin is reached. `host`: its header; `authorization`: from netrc, None when there is none."""
-
-    origin: tuple[str, str, int]
-    host: str
-    proxies: dict[str, str]
-    proxy: Proxy | None
-    authorization: str | None
-
-
 class Transport:
-    """The session beneath a client, and what every request carries. Thread-safe; no I/O before the first request."""
+    """Requests to the endpoint and where it leads, and what each of them carries. Thread-safe."""
 
     def __init__(
         self,
@@ -109,20 +87,15 @@ class Transport:
         self._headers = dict(headers or {})
         if userinfo is not None and "authorization" not in {name.lower() for name in self._headers}:
             self._headers["Authorization"] = basic(*userinfo)
-        self._options: dict[str, Any] = {"verify": verify, "cert": cert, "proxies": proxies}
-        self._routes: dict[tuple[str, str, int], _Route] = {}
-        self._lock = threading.Lock()
-        self._own_session = self.session = self._new_session()
+        self._connections = Connections({"verify": verify, "cert": cert, "proxies": proxies})
 
-    @staticmethod
-    def _new_session() -> requests.Session:
-        session = requests.Session()
-        # The environment is read by us, once per origin: requests reads netrc and proxies for every request.
-        session.trust_env = False
-        session.headers.update({"User-Agent": "tusd-agent", "Accept-Encoding": "identity"})
-        session.mount("http://", UploadAdapter())
-        session.mount("https://", UploadAdapter())
-        return session
+    @property
+    def session(self) -> "requests.Session":
+        return self._connections.session
+
+    @session.setter
+    def session(self, session: "requests.Session") -> None:
+        self._connections.current = session
 
     def request(
         self,
@@ -144,6 +117,10 @@ class Transport:
         credentials = [Credentials(self._headers, self.endpoint)]
         if extra is not None:
             credentials.append(extra)
+        if isinstance(url, str) and "@" in url:
+            url, userinfo = split_credentials(url)
+            if userinfo is not None:  # what headers say comes later, and counts
+                credentials.insert(0, Credentials({"Authorization": basic(*userinfo)}, url))
         renewable = any(callable(value) for part in credentials for value in part.headers.values())
         for _ in range(MAX_REDIRECTS + 1):
             watch.check()
@@ -189,13 +166,31 @@ class Transport:
     ) -> Answer:
         idle_seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         connect_seconds = idle_seconds if self._connect_timeout_seconds is None else self._connect_timeout_seconds
-        session = self.session
-        sent: Fields = {"x-request-id": ("X-Request-ID", f"{random.getrandbits(128):032x}")}
-        route = None
-        if session is self._own_session:
-            route = self._route_to(url)
-            if route.authorization is not None:
-                sent["authorization"] = ("Authorization", route.authorization)
+        session = self._connections.current
+        route = self._connections.route_to(url, session)
+        sent = self._fields(method, url, headers, credentials, route)
+        try:
+            with watching(watch):
+                reply = self._reply(method, url, sent, body, route, session, (connect_seconds, idle_seconds))
+        except (TUSUploadError, CallerFailed):
+            raise
+        except Exception as error:
+            meant = headers.get("X-HTTP-Method-Override", method)
+            failed = _interrupted(meant, url, error, route, session)
+            if failed is None:
+                raise
+            raise failed from failed.__cause__
+        proxy = None if route is None else route.proxy
+        sent_bytes = body.sent if body is not None else 0
+        return Answer(method, url, reply.status, reply.headers, _text(reply.text), sent_bytes, proxy)
+
+    def _fields(
+        self, method: str, url: str, headers: Mapping[str, str], credentials: list[Credentials], route: Route | None
+    ) -> Fields:
+        """What the request carries of its own; later ones replace earlier ones of the same name."""
+        sent: Fields = {"x-request-id": ("X-Request-ID", os.urandom(16).hex())}
+        if route is not None and route.authorization is not None:
+            sent["authorization"] = ("Authorization", route.authorization)
         for part in credentials:
             if may_have_credentials(url, part.trusted_url):
                 for name, value in part.headers.items():
@@ -204,109 +199,66 @@ class Transport:
             sent["tus-resumable"] = "Tus-Resumable", TUS_VERSION
         for name, value in headers.items():
             sent[name.lower()] = name, value
-        try:
-            foreign = not may_have_credentials(url, self.endpoint)
-            with watching(watch):
-                found: Mapping[str, str]
-                way = None if route is None or route.proxy is not None else direct_way(session, url, sent)
-                if route is not None and way is not None:
-                    reply = self._exchange(route, way, method, url, sent, body, connect_seconds, idle_seconds)
-                    status, found, text = reply.status, reply.headers, _text(reply.text)
-                else:
-                    options = {} if route is None else {**self._options, "proxies": route.proxies}
-                    fields: dict[str, str | None] = dict(sent.values())
-                    if foreign:
-                        kept_back = {name for name in session.headers if name.lower() not in _HARMLESS | sent.keys()}
-                        fields |= dict.fromkeys(kept_back)
-                        options["auth"] = _nothing_added
-                    response = _ask(
-                        lambda: session.request(
-                            method,
-                            url,
-                            headers=fields,
-                            data=body,
-                            timeout=(connect_seconds, idle_seconds),
-                            allow_redirects=False,
-                            stream=True,
-                            **options,
-                        ),
-                        method,
-                    )
-                    status, found, text = response.status_code, response.headers, _read(response)
-        except (requests.RequestException, HTTPError, http.client.HTTPException, OSError, UnicodeError) as error:
-            root = innermost(error)
-            # That error's text is the URL, password and all.
-            meant = headers.get("X-HTTP-Method-Override", method)
-            shown = None if isinstance(root, LocationValueError) else root
-            raise network_failure(meant, url, error, self._proxy_to(url, route)) from shown
-        return Answer(
-            method, url, status, found, text, body.sent if body is not None else 0, route.proxy if route else None
-        )
+        return sent
 
-    def _exchange(
+    def _reply(
         self,
-        route: _Route,
-        way: DirectWay,
         method: str,
         url: str,
         sent: Fields,
         body: Body | None,
-        connect_seconds: float | None,
-        idle_seconds: float | None,
+        route: Route | None,
+        session: "requests.Session | None",
+        timeout: tuple[float | None, float | None],
     ) -> Reply:
-        """The same request as requests would make of our own session, at a fraction of its cost."""
-        session = self._own_session
-        defaults: Mapping[str, str | bytes] = session.headers
-        if not may_have_credentials(url, self.endpoint):
-            defaults = {name: value for name, value in defaults.items() if name.lower() in _HARMLESS}
-        head = request_head(method, way.target, route.host, defaults, sent, body)
-        pool = way.adapter.pool_for(url, route.origin, self._options["verify"], self._options["cert"])
-        reply = _ask(lambda: exchange(pool, method, head, body, connect_seconds, idle_seconds), method)
-        if reply.cookies is not None:
-            asked = requests.Request(method, url).prepare()
-            extract_cookies_to_jar(session.cookies, asked, reply.cookies)  # type: ignore[no-untyped-call]
-        return reply
+        """Sends it, past requests where that does not matter. `timeout`: seconds to connect, and of idle time."""
+        foreign = not may_have_credentials(url, self.endpoint)
+        way = None if route is None else self._connections.way_to(route, session, url, sent)
+        if route is not None and way is not None:
+            defaults = way.defaults
+            if foreign:
+                defaults = {name: value for name, value in defaults.items() if name.lower() in HARMLESS}
+            head = request_head(method, way.target, route.host, defaults, sent, body)
+            reply = _ask(lambda: exchange(way.pool, method, head, body, *timeout), method)
+            if reply.cookies is not None:
+                from .sessions import keep_cookies
 
-    def _route_to(self, url: str) -> _Route:
-        """How the origin of `url` is reached; proxies and netrc are looked up once."""
-        key = origin(url)
-        route = self._routes.get(key)
-        if route is not None:
-            return route
-        with self._lock:
-            given = self._options["proxies"]
-            proxies = dict(given) if given is not None else dict(get_environ_proxies(url))
-            netrc = get_netrc_auth(url)
-            route = _Route(
-                origin=key,
-                host=host_header(key),
-                proxies=proxies,
-                proxy=proxy_from(url, select_proxy(url, proxies), given is not None),
-                authorization=basic(*netrc) if netrc else None,
-            )
-            self._routes[key] = route
-            return route
+                keep_cookies(self.session, method, url, reply.cookies)
+            return reply
+        from .sessions import ask
 
-    def _proxy_to(self, url: str, route: _Route | None) -> Proxy | None:
-        """The proxy on the way to `url`, a session of the user's own included."""
-        if route is not None:
-            return route.proxy
-        settings = self.session.merge_environment_settings(url, {}, None, None, None)
-        return proxy_from(url, select_proxy(url, settings["proxies"]), bool(self.session.proxies))
+        fields = dict(sent.values())
+        options = self._connections.options_of(route)
+        chosen = self.session if session is None else session
+        return _ask(
+            lambda: ask(chosen, method, url, fields, body, timeout, foreign=foreign, options=options),
+            method,
+        )
 
     def fresh_connections(self) -> None:
         """Drops pooled connections; requests under way go on."""
-        for adapter in self.session.adapters.values():
-            adapter.close()
+        self._connections.drop()
 
     def close(self) -> None:
-        self.session.close()
-        self._own_session.close()
+        self._connections.close()
 
 
-def _nothing_added(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Takes the place of a session's `auth`, and of netrc, where neither may go."""
-    return request
+def _interrupted(
+    method: str, url: str, error: Exception, route: Route | None, session: "requests.Session | None"
+) -> TUSUploadError | None:
+    """What `error` means if it is the network's, None for any other; `method` as it is meant, before any override."""
+    try:
+        # The libraries whose errors these may be are loaded only now, if they were not needed before.
+        from .sessions import interrupted, proxy_of
+    except (ImportError, OSError):
+        # Without a file descriptor left there is no loading: what went wrong first is told all the same.
+        if not isinstance(error, OSError):
+            return None
+        reason = printable(error.strerror or str(error)) or type(error).__name__
+        failed = UploadInterrupted(f"{method} {redact(url)}: no answer ({reason}). It can be tried again.", url=url)
+        failed.__cause__ = error
+        return failed
+    return interrupted(method, url, error, proxy_of(session, url) if route is None else route.proxy)
 
 
 def _ask(ask: Callable[[], T], method: str) -> T:
@@ -314,27 +266,10 @@ def _ask(ask: Callable[[], T], method: str) -> T:
     while True:
         try:
             return ask()
-        except (requests.ConnectionError, StaleConnection) as error:
+        except StaleConnection:
             # A dead connection leaves the pool, a fresh one is never stale: this ends.
-            if method not in _IDEMPOTENT or not isinstance(innermost(error), StaleConnection):
+            if method not in _IDEMPOTENT:
                 raise
-
-
-def _read(response: requests.Response) -> str:
-    """The body's first 4 KiB as printable text; the rest is read, within reason, so that the connection lives on."""
-    kept = b""
-    total = 0
-    try:
-        for block in response.iter_content(SERVER_TEXT_LIMIT_BYTES):
-            kept = kept or block
-            total += len(block)
-            if total > DRAIN_BYTES:
-                break
-    except (requests.RequestException, HTTPError, http.client.HTTPException, OSError):
-        pass  # the status line and the headers are the answer; the text is for people
-    finally:
-        response.close()
-    return _text(kept)
 
 
 def _text(raw: bytes) -> str:

@@ -6,10 +6,11 @@ the creation (`small_file_bytes`).
 """
 
 from collections.abc import Callable
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from . import checksum, core
 from .beginning import Beginning
+from .body import CallerFailed, caller_speaks
 from .chunks import Chunks
 from .core import Expiry, UploadState
 from .discovery import Discovery
@@ -36,7 +37,9 @@ from .retry import (
     smaller_chunk,
 )
 from .transport import Answer, Credentials, Transport
-from .wire import CallerFailed, caller_speaks
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 # A server whose HEAD and PATCH disagree again and again would keep the loop turning without a penalty.
 MAX_FREE_CONFLICTS = 3

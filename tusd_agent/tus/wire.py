@@ -1,18 +1,15 @@
-"""HTTP/1.1 as an upload needs it, beneath `requests.Session`: connections, the adapter, the body.
+"""HTTP/1.1 as an upload needs it, beneath `requests.Session`: connections and the adapter.
 
 What differs from urllib3's own:
 
 - sockets are patient ones (`patience`): idle timeout, cancel and deadline in connect, handshake, body and answer;
 - a server that answers before it read the whole body (409, 413, …) is heard at once instead of being fed on;
-- interim answers (1xx) are skipped: http.client takes every one but 100 for the final answer (RFC 9110, 15.2).
+- interim answers (1xx) are skipped (`answers`).
 """
 
 import errno
-import http.client
 import socket
 import ssl
-from collections.abc import Callable, Iterator
-from types import TracebackType
 from typing import Any, cast
 
 import requests.adapters
@@ -22,130 +19,10 @@ from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConn
 from urllib3.util.ssl_ import create_urllib3_context, resolve_cert_reqs
 from urllib3.util.timeout import Timeout
 
-from .errors import SourceChanged
-from .patience import PatientSocket, PatientTLSSocket, Watch, connect
-from .sources import Source
-
-BLOCK_BYTES = 256 * 1024
-# With a throttle: small enough that a rate limit of some 100 KiB/s still gives a steady flow.
-THROTTLED_BLOCK_BYTES = 64 * 1024
-# Beyond this many bytes of heads the server is not answering, it is talking.
-_PEEK_BYTES = 64 * 1024
-
-
-class CallerFailed(Exception):
-    """Carries what a source or a callback raised past all that would judge it.
-
-    urllib3 takes every OSError for the network's, and the retry loop would try again after an `UploadInterrupted`
-    that a callback met elsewhere.
-    """
-
-    def __init__(self, cause: Exception) -> None:
-        super().__init__(type(cause).__name__)
-        self.cause = cause
-
-
-class _CallerSpeaks:
-    __slots__ = ()
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CallerFailed):
-            raise CallerFailed(error) from error
-
-
-_CALLER_SPEAKS = _CallerSpeaks()
-
-
-def caller_speaks() -> _CallerSpeaks:
-    """Around calls into the caller's code: what it raises becomes `CallerFailed`. Twice a block: one without state."""
-    return _CALLER_SPEAKS
-
-
-class Body:
-    """`length` bytes of `source` from `offset`, block after block from one buffer that is used again.
-
-    Has a length, so that requests sends Content-Length and never chunks; every iteration starts anew, so that a
-    redirect can be followed. `sent` counts the bytes the kernel has taken in the running iteration, `handed` also those
-    of the block it was being given when the connection broke, of which the server may have a part.
-    """
-
-    def __init__(
-        self,
-        source: Source,
-        offset: int,
-        length: int,
-        *,
-        watch: Watch,
-        on_sent: Callable[[int], None] | None = None,
-        throttle: Callable[[int], None] | None = None,
-    ) -> None:
-        self.sent = 0
-        self.handed = 0
-        self._source = source
-        self._offset = offset
-        self._length = length
-        self._watch = watch
-        self._on_sent = on_sent
-        self._throttle = throttle
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __iter__(self) -> Iterator[Any]:  # memoryviews, though the stubs of requests want bytes
-        self.sent = 0
-        block = BLOCK_BYTES if self._throttle is None else THROTTLED_BLOCK_BYTES
-        buffer = memoryview(bytearray(min(block, self._length)))
-        while self.sent < self._length:
-            self._watch.check()
-            with caller_speaks():
-                part = self._read(buffer[: self._length - self.sent])
-            self.handed = max(self.handed, self.sent + part.nbytes)
-            yield part
-            self.sent += part.nbytes
-            if self._on_sent is not None:
-                self._on_sent(self.sent)
-
-    def _read(self, buffer: memoryview) -> memoryview:
-        at = self._offset + self.sent
-        count = self._source.readinto(at, buffer)
-        if count <= 0:
-            raise SourceChanged(
-                f"the source ended at byte {at}, {self._length - self.sent} bytes early. File size was expected to "
-                "stay the same during the upload; upload it anew when nothing writes to it."
-            )
-        if self._throttle is not None:
-            self._throttle(count)
-        return buffer[:count]
-
-
-class StaleConnection(ConnectionResetError):
-    """A connection kept from earlier requests turned out to be closed: the server may not have seen the request."""
-
-
-class UploadResponse(http.client.HTTPResponse):
-    must_close = False
-
-    def begin(self) -> None:
-        super().begin()
-        while 100 <= self.status < 200 and self.status != http.HTTPStatus.SWITCHING_PROTOCOLS:
-            # begin() does nothing once there are headers.
-            self.headers = self.msg = None  # type: ignore[assignment]
-            super().begin()
-        if self.must_close:
-            self.will_close = True
-
-
-def _final_answer_begun(head: bytes) -> bool:
-    """Whether `head`, the unread bytes of the server, hold the start of a final answer after any interim ones."""
-    while head.startswith(b"HTTP/1.") and head[9:10] == b"1":
-        _, end, head = head.partition(b"\r\n\r\n")
-        if not end:
-            return False
-    return len(head) > 9 or (bool(head) and not head.startswith(b"HTTP/1.1 "[: len(head)]))
+from .answers import UploadResponse
+from .patience import PatientSocket, connect
+from .patient_tls import PatientTLSSocket
+from .plain import AnsweredEarly, StaleConnection, send_block
 
 
 class _UploadConnection:
@@ -197,22 +74,11 @@ class _UploadConnection:
         if not (isinstance(data, memoryview) and isinstance(self.sock, PatientSocket)):
             super().send(data)  # type: ignore[misc]
             return
-        self._stop_if_answered()
-        self.sock.patience.while_blocked = self._stop_if_answered
         try:
-            self.sock.sendall(data)
-        finally:
-            if self.sock is not None:
-                self.sock.patience.while_blocked = None
-
-    def _stop_if_answered(self) -> None:
-        if not self.sock.readable():
-            return
-        head = self.sock.recv(_PEEK_BYTES, socket.MSG_PEEK)
-        if not head or _final_answer_begun(head):
+            send_block(self.sock, data)
+        except AnsweredEarly:
             self._cut_short = True
-            # urllib3 takes this very error for "go and read the answer", others for a dead connection.
-            raise BrokenPipeError(errno.EPIPE, "the server answered before the end of the body")
+            raise
 
 
 class UploadHTTPConnection(_UploadConnection, HTTPConnection):  # type: ignore[misc]  # response_class is a method here
