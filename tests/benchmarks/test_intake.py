@@ -3,9 +3,12 @@
 import subprocess
 import sys
 
+import pytest
+
 SMALL = "--closed=3 --created=200 --pace=1000 --directories=40 --idle-seconds=0.2 --files=400 --flat=5500 --rounds=1"
 
 
+@pytest.mark.heavy
 def test_small_run() -> None:
     command = [sys.executable, "-m", "tests.benchmarks.intake", *SMALL.split()]
     found = subprocess.run(command, capture_output=True, text=True, check=False, timeout=150)

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("command", "said"),
     [

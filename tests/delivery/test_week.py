@@ -28,6 +28,7 @@ def memory_of_the_agent() -> int:
     return sum(trace.size for trace in own.traces)
 
 
+@pytest.mark.heavy
 def test_a_week_without_a_server(tmp_path: Path) -> None:
     clock = Clock()
     edge = Edge(clock, down)

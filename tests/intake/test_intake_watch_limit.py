@@ -63,6 +63,7 @@ def falls_back_and_recovers(it: Living) -> None:
     assert it.state().last_scan_at == scanned_at, "found by a scan, not by events"
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_a_watch_limit_that_is_met_at_the_start(it: Living) -> None:
     make_directories(it.path)
@@ -79,6 +80,7 @@ def test_a_watch_limit_that_is_met_while_running(it: Living) -> None:
     falls_back_and_recovers(it)
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_not_a_single_watch_to_be_had(it: Living, caplog: pytest.LogCaptureFixture) -> None:
     set_inotify_limit("watches", 0)

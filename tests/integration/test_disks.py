@@ -29,6 +29,7 @@ def waiting(count: int) -> Callable[[dict[str, Any]], bool]:
     return lambda status: bool(status["jobs"]["pending"] + status["jobs"]["uploading"] == count)
 
 
+@pytest.mark.heavy
 @in_namespaces
 @pytest.mark.parametrize("kind", ["the mount point", "a folder below it", "a link to it"])
 def test_a_disk_that_is_unmounted_and_mounted_again(

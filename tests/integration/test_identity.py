@@ -33,9 +33,11 @@ def done(count: int) -> Callable[[dict[str, Any]], bool]:
 
 
 def arrived(server: Server) -> Counter[tuple[str, bytes]]:
-    """How often each content arrived under each name."""
+    """How often each content arrived under each name. A creation whose answer a kill cut off leaves an empty upload."""
     return Counter(
-        (upload.metadata.get("relativePath", b"?").decode(), upload.path.read_bytes()) for upload in server.stored()
+        (upload.metadata.get("relativePath", b"?").decode(), upload.path.read_bytes())
+        for upload in server.stored()
+        if upload.complete
     )
 
 
@@ -166,6 +168,7 @@ def test_the_whole_chain_of_logrotate(
     assert sorted(job["path"].rpartition("/")[2] for job in agent.jobs()) == ["log.1", "log.2", "log.3", "log.4"]
 
 
+@pytest.mark.heavy
 def test_kill_9_at_any_instant_never_is_a_loss_and_never_sends_twice(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
