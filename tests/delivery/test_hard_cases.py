@@ -687,7 +687,7 @@ def service(base: Path, short: Path, environ: dict[str, str] | None = None) -> S
 def test_a_database_that_cant_be_read_for_a_moment_does_not_end_the_service(
     tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tusd_agent.service.NOTIFY_SECONDS", 0.05)
+    monkeypatch.setattr("tusd_agent.service.service.NOTIFY_SECONDS", 0.05)
     stop = threading.Event()
     database = tmp_path / "state" / "queue.db"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

@@ -71,6 +71,7 @@ def test_a_watch_limit_that_is_met_at_the_start(it: Living) -> None:
     falls_back_and_recovers(it)
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_a_watch_limit_that_is_met_while_running(it: Living) -> None:
     set_inotify_limit("watches", 5)
@@ -115,6 +116,7 @@ def test_no_inotify_instance_to_be_had(it: Living) -> None:
     assert it.intake.health().restarts == 0
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_the_agent_says_so_and_sends_what_polling_finds(
     embedded_server: Server, agent_factory: Callable[..., Agent], tmp_path: Path

@@ -88,6 +88,7 @@ def test_a_disk_that_is_unmounted_and_mounted_again(
     agent.stop()
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_without_mount_check_an_empty_mount_point_counts(
     embedded_server: Server,
@@ -115,6 +116,7 @@ def test_without_mount_check_an_empty_mount_point_counts(
     agent.stop()
 
 
+@pytest.mark.heavy
 def test_a_guard_file_that_is_missing_keeps_everything_where_it_is(
     embedded_server: Server,
     relay: Callable[[Server], Relay],

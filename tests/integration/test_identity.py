@@ -65,6 +65,7 @@ def rotate(folder: Path, count: int) -> None:
             os.rename(source, folder / f"log.{number}")
 
 
+@pytest.mark.heavy
 def test_what_was_sent_is_not_sent_again(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -193,6 +194,7 @@ def test_kill_9_at_any_instant_never_is_a_loss_and_never_sends_twice(
     assert agent.status()["jobs"]["held"] == 0
 
 
+@pytest.mark.heavy
 def test_a_start_that_fails_is_no_loss(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

@@ -89,6 +89,7 @@ def test_an_endpoint_that_is_no_tus_server_is_named_and_no_file_fails(
     assert agent.status()["state"] == "ok", "an endpoint with nothing to do has no trouble"
 
 
+@pytest.mark.heavy
 def test_a_folder_that_comes_later_goes_and_comes_again(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -214,6 +215,7 @@ def test_a_bad_configuration_is_refused_in_words(
     assert str(agent.config) in refused.stderr
 
 
+@pytest.mark.heavy
 def test_jobs_of_a_removed_folder_are_held_and_go_on_when_it_is_back(
     embedded_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_sigterm_while_the_server_stands_still_ends_it_at_once(
     assert agent.stop(timeout=10) < 2
 
 
+@pytest.mark.heavy
 def test_a_server_killed_and_away_for_a_while_costs_no_file_and_no_byte_from_0(
     any_server: Server,
     relay: Callable[[Server], Relay],
