@@ -136,7 +136,7 @@ class PlainQueue:
     def interrupt(self, job: Job, not_before: float | None = None) -> None:
         row = self.held_by(job)
         self._move(row, Event.INTERRUPT)
-        row.attempts -= 1
+        row.attempts = max(row.attempts - 1, 0)
         row.not_before = row.not_before if not_before is None else not_before
 
     def restart(self, job: Job, not_before: float) -> None:
@@ -152,7 +152,7 @@ class PlainQueue:
         row = self.held_by(job)
         self._move(row, event)
         if event is Event.HOLD:
-            row.attempts -= 1
+            row.attempts = max(row.attempts - 1, 0)
         if event is Event.DELIVER:
             row.attempts = 0
         if sent is not None:
@@ -200,7 +200,7 @@ class PlainQueue:
         working = [row for row in self.rows.values() if row.state in WORKING]
         for row in working:
             self._move(row, Event.RECOVER)
-            row.attempts -= 1
+            row.attempts = max(row.attempts - 1, 0)
         return len(working)
 
     # The operator's.

@@ -107,13 +107,20 @@ class Queues(RuleBasedStateMachine):
             self.hands[self.hands.index(job)] = done
 
     def row(self, choice: int) -> Row:
-        rows = list(self.plain.rows.values())
-        return rows[-1 - choice % len(rows)]
+        """A row: of each state that there is as often as of any other. The latest is 0."""
+        if choice == 0:
+            return self.plain.rows[max(self.plain.rows)]
+        states = sorted({row.state for row in self.plain.rows.values()})
+        number, state = divmod(choice, len(states))
+        rows = [row for row in self.plain.rows.values() if row.state is states[state]]
+        return rows[-1 - number % len(rows)]
 
-    def held(self, state: State, choice: int, *, with_url: bool | None = None) -> Job | None:
-        """A job in some worker's hands, whoever has decided about it meanwhile."""
-        held = [job for job in self.hands if job.state is state and with_url in (None, job.upload_url is not None)]
-        return held[-1 - choice % len(held)] if held else None
+    def held(self, choice: int, *states: State, with_url: bool | None = None) -> Job | None:
+        """A job in some worker's hands, and rather one that nobody has decided about meanwhile; the latest is 0."""
+        held = [job for job in self.hands if job.state in states and with_url in (None, job.upload_url is not None)]
+        valid = [job for job in held if not self.is_stale(job)]
+        chosen = valid if valid and choice % 4 != 3 else held
+        return chosen[-1 - choice % len(chosen)] if chosen else None
 
     def is_stale(self, job: Job) -> bool:
         return _outcome(lambda: self.plain.held_by(job))[0] != "done"

@@ -7,7 +7,7 @@ one goes on with what is on the disk.
 from collections.abc import Callable
 from functools import partial
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
@@ -31,6 +31,7 @@ choices = st.integers(0, 30)
 """Which of those that there are."""
 kills = st.one_of(*[st.none()] * 5, st.integers(1, 14))
 """At which statement the process is killed; most often at none."""
+ends = st.sampled_from([None, None, Event.FAIL, Verb.CANCEL, Verb.HOLD])
 later = st.sampled_from([0.0, 50.0])
 
 
@@ -47,21 +48,23 @@ class Work(Queues):
         self.now = 1000.0
         self.answers = 0
 
-    @initialize(
-        begun=st.lists(st.tuples(places, contents, st.integers(1, 5), st.booleans(), st.booleans()), max_size=4)
-    )
-    def begin(self, begun: list[tuple[Place, Fingerprint, int, bool, bool]]) -> None:
-        """Jobs that have come some steps of their way, to the end and beyond the delivery among them."""
-        for place, content, steps, digest, deliver in begun:
+    @initialize(begun=st.lists(st.tuples(places, contents, st.integers(1, 5), st.booleans(), ends), max_size=4))
+    def begin(self, begun: list[tuple[Place, Fingerprint, int, bool, Verb | Event | None]]) -> None:
+        """Jobs that have come some steps of their way, beyond the delivery too, or have left it."""
+        for place, content, steps, deliver, end in begun:
             way: list[Callable[[], None]] = [
                 partial(self.enqueue, place, content, Entry.QUEUE, None),
                 partial(self.claim, None),
                 partial(self.created, 0, None),
-                partial(self.arrive, 0, content, digest, deliver, None),
-                partial(self.defer, DISPOSING, 0, 0.0, False, None),
+                partial(self.arrive, 0, content, True, deliver, None),
+                partial(self.defer, 0, 0.0, False, None),
             ]
             for step in way[:steps]:
                 step()
+            if isinstance(end, Verb):
+                self.order(0, end, None)
+            elif end is Event.FAIL:
+                self.fail(0, "refused", None)
 
     # The intake.
 
@@ -114,7 +117,7 @@ class Work(Queues):
     @works(UPLOADING)
     @rule(choice=choices, kill=kills)
     def created(self, choice: int, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice, with_url=False):
+        if job := self.held(choice, UPLOADING, with_url=False):
             self.answers += 1
             url, now = f"http://server/files/{self.answers}", self.now
             is_stale = self.is_stale(job)
@@ -127,19 +130,19 @@ class Work(Queues):
     @works(UPLOADING)
     @rule(choice=choices, kill=kills)
     def forget_url(self, choice: int, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice, with_url=True):
+        if job := self.held(choice, UPLOADING, with_url=True):
             self.work(job, kill, lambda: self.claims.forget_url(job, self.now), lambda p: p.forget_url(job))
 
     @works(UPLOADING)
     @rule(choice=choices, kill=kills)
     def progress(self, choice: int, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice, with_url=True):
+        if job := self.held(choice, UPLOADING, with_url=True):
             self.work(job, kill, lambda: self.claims.progress(job, 5, None), lambda p: p.progress(job))
 
     @works(UPLOADING, DISPOSING)
-    @rule(state=st.sampled_from([UPLOADING, DISPOSING]), choice=choices, wait=later, advanced=st.booleans(), kill=kills)
-    def defer(self, state: State, choice: int, wait: float, advanced: bool, kill: int | None) -> None:
-        if job := self.held(state, choice):
+    @rule(choice=choices, wait=later, advanced=st.booleans(), kill=kills)
+    def defer(self, choice: int, wait: float, advanced: bool, kill: int | None) -> None:
+        if job := self.held(choice, UPLOADING, DISPOSING):
             at = self.now + wait
             self.work(
                 job,
@@ -149,16 +152,16 @@ class Work(Queues):
             )
 
     @works(UPLOADING, DISPOSING)
-    @rule(state=st.sampled_from([UPLOADING, DISPOSING]), choice=choices, behind=st.booleans(), kill=kills)
-    def interrupt(self, state: State, choice: int, behind: bool, kill: int | None) -> None:
-        if job := self.held(state, choice):
+    @rule(choice=choices, behind=st.booleans(), kill=kills)
+    def interrupt(self, choice: int, behind: bool, kill: int | None) -> None:
+        if job := self.held(choice, UPLOADING, DISPOSING):
             at = self.now if behind else None
             self.work(job, kill, lambda: self.claims.interrupt(job, not_before=at), lambda p: p.interrupt(job, at))
 
     @works(UPLOADING)
     @rule(choice=choices, wait=later, kill=kills)
     def restart(self, choice: int, wait: float, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice, with_url=True):
+        if job := self.held(choice, UPLOADING, with_url=True):
             at = self.now + wait
             self.given_up |= {job.upload_url or ""}
             self.work(job, kill, lambda: self.claims.restart(job, at, "lost"), lambda p: p.restart(job, at))
@@ -166,19 +169,19 @@ class Work(Queues):
     @works(UPLOADING)
     @rule(choice=choices, reason=st.sampled_from(["refused", FINISHED_WITH_SERVER_ERROR]), kill=kills)
     def fail(self, choice: int, reason: str, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice):
+        if job := self.held(choice, UPLOADING):
             self.work(job, kill, lambda: self.claims.fail(job, "no", self.now, reason), lambda p: p.fail(job, reason))
 
     @works(UPLOADING)
     @rule(choice=choices, kill=kills)
     def hold(self, choice: int, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice):
+        if job := self.held(choice, UPLOADING):
             self.work(job, kill, lambda: self.claims.hold(job, "why"), lambda p: p.end(job, Event.HOLD))
 
     @works(UPLOADING)
     @rule(choice=choices, content=contents, digest=st.booleans(), deliver=st.booleans(), kill=kills)
     def arrive(self, choice: int, content: Fingerprint, digest: bool, deliver: bool, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice, with_url=True):
+        if job := self.held(choice, UPLOADING, with_url=True):
             same = Fingerprint(job.size_bytes, job.fingerprint.mtime_ns, content.ctime_ns, job.fingerprint.inode)
             sent, now = Sent(same, b"d" * 32 if digest else None), self.now
             event = Event.DELIVER if deliver else Event.FINISH
@@ -192,13 +195,13 @@ class Work(Queues):
     @works(UPLOADING)
     @rule(choice=choices, kill=kills)
     def find_it_gone(self, choice: int, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice):
+        if job := self.held(choice, UPLOADING):
             self.work(job, kill, lambda: self.claims.vanish(job, self.now), lambda p: p.vanish_claimed(job))
 
     @works(UPLOADING)
     @rule(choice=choices, content=contents, wait=later, kill=kills)
     def replace(self, choice: int, content: Fingerprint, wait: float, kill: int | None) -> None:
-        if job := self.held(UPLOADING, choice):
+        if job := self.held(choice, UPLOADING):
             found, now = Found(job.place, content, ENDPOINT), self.now
             self.work(
                 job,
@@ -210,13 +213,13 @@ class Work(Queues):
     @works(DISPOSING)
     @rule(choice=choices, kill=kills)
     def dispose(self, choice: int, kill: int | None) -> None:
-        if job := self.held(DISPOSING, choice):
+        if job := self.held(choice, DISPOSING):
             self.work(job, kill, lambda: self.claims.finish(job, self.now), lambda p: p.end(job, Event.FINISH))
 
     @works(DISPOSING)
     @rule(choice=choices, content=contents, kill=kills)
     def put_back(self, choice: int, content: Fingerprint, kill: int | None) -> None:
-        if job := self.held(DISPOSING, choice):
+        if job := self.held(choice, DISPOSING):
             self.work(job, kill, lambda: self.claims.put_back(job, content), lambda p: p.put_back(job, content))
 
     @rule(kill=kills, gone=st.booleans())
@@ -294,11 +297,12 @@ def test_the_store_does_what_plain_values_do() -> None:
     run_state_machine_as_test(
         Work,
         settings=settings(
-            max_examples=120,
+            max_examples=200,
             stateful_step_count=60,
             deadline=None,
             derandomize=True,
             suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
         ),
     )
     missed = {f"{state} {event}" for state, event in TABLE.keys() - Work.taken}
