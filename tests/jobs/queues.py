@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import ClassVar
 from unittest.mock import patch
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
@@ -20,7 +19,7 @@ from tusd_agent.jobs.model import Job
 from tusd_agent.jobs.moves import StaleClaim
 from tusd_agent.jobs.orders import Orders
 from tusd_agent.jobs.rows import SELECT_JOB, job_of
-from tusd_agent.jobs.states import WORKING, Event, IllegalMove, State
+from tusd_agent.jobs.states import WORKING, Event, IllegalMove, State, target
 
 from .crashing import Crash, crashing_connections, killed_at
 from .plain_queue import PlainQueue, Row
@@ -36,9 +35,6 @@ Taken = set[tuple[State | None, Event]]
 class Queues(RuleBasedStateMachine):
     """Both queues, and the jobs in workers' hands: those that this process has claimed, stale or not."""
 
-    taken: ClassVar[Taken] = set()
-    """What of the table of states was taken, in all runs together."""
-
     def __init__(self) -> None:
         super().__init__()
         base = Path(tempfile.mkdtemp(prefix="queues-", dir=MEMORY if MEMORY.is_dir() else None))
@@ -51,9 +47,11 @@ class Queues(RuleBasedStateMachine):
         """All that a row has ever had."""
         self.given_up: set[str] = set()
         """Those of them that the server has lost, or whose content is to be sent anew."""
+        self.taken: Taken = set()
+        """What of the table of states was taken."""
         self._claim_ids: dict[int, int] = {}
         self._moved: Taken = set()
-        self._target = moves.target
+        self._target = target
         self.stack.enter_context(patch.object(moves, "target", self._noted_target))
         self._folder = base / "0"
         self._folder.mkdir()
@@ -152,13 +150,18 @@ class Queues(RuleBasedStateMachine):
             )
             for job in self.stored()
         }  # fmt: skip
-        assert stored == {
+        plain = {
             row.id: (
                 row.state, row.place, row.fingerprint, row.claim_id, row.attempts, row.restarts, row.not_before,
                 row.url,
             )
             for row in self.plain.rows.values()
         }  # fmt: skip
+        assert stored == plain, [
+            (row, stored.get(row), plain.get(row))
+            for row in stored.keys() | plain.keys()
+            if stored.get(row) != plain.get(row)
+        ]
 
     @invariant()
     def the_counters_are_what_is_counted(self) -> None:

@@ -1,4 +1,4 @@
-"""Whenever the power goes: what has left its folder is known as delivered, and no upload that got bytes is forgotten."""
+"""Whenever the power goes: no file has gone but as a delivered one, and no upload that got bytes is forgotten."""
 
 import os
 import random
@@ -138,8 +138,8 @@ def _after(files: dict[str, bytes], promises: Promises, left: Path) -> list[str]
     """What is wrong with the queue that these files hold, opened as at the next start."""
     shutil.rmtree(left)
     left.mkdir()
-    for name, content in files.items():
-        (left / name).write_bytes(content)
+    for name, data in files.items():
+        (left / name).write_bytes(data)
     database = Database(left / "queue.db")
     database.open()
     database.close()

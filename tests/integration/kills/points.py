@@ -167,6 +167,6 @@ def _watch_uploads(diary: Diary) -> None:
         diary.write(forgotten=job.upload_url)
         return forget_url(claims, job, now)
 
-    TUSClient.send = watched_send  # type: ignore[method-assign]
-    Claims.created = watched_created  # type: ignore[method-assign]
-    Claims.forget_url = watched_forget_url  # type: ignore[method-assign]
+    TUSClient.send = watched_send  # type: ignore[method-assign, assignment]
+    Claims.created = watched_created  # type: ignore[method-assign, assignment]
+    Claims.forget_url = watched_forget_url  # type: ignore[method-assign, assignment]
