@@ -66,18 +66,24 @@ class Check:
         figures = (
             f"kills: {self._kills} ({sum(lived.killed.values())} at {len(lived.killed)} points, the rest by chance), "
             f"{dict(books.acts)}, {books.written_bytes >> 20} MiB, {len(self._known)} uploads, "
-            f"{len(self._orphans)} orphans, {len(lived.removals)} removals, {len(self._jobs)} jobs, "
-            f"{len(violations)} violations"
+            f"{len(self._orphans)} orphans, {len(lived.forgotten)} given up in doubt, {len(lived.removals)} removals, "
+            f"{len(self._jobs)} jobs, {len(violations)} violations"
         )
         return Findings(violations, figures, lived)
 
     def _arrived(self) -> Iterator[str]:
-        """Each content is on the server, whole, once for each time that it was made; of what nobody made nothing is."""
+        """Each content is on the server, whole, once for each time that it was made; of what nobody made nothing is.
+
+        Where the ctime moved between a whole upload and its entry in the queue, and no digest was kept, nothing tells
+        that the file is still the same: it is sent once more, and that is the only reason.
+        """
         arrived: Counter[tuple[str, str]] = Counter()
+        in_doubt: Counter[tuple[str, str]] = Counter()
+        forgotten = {url.rpartition("/")[2] for url in self._lived.forgotten}
         for upload in self._known:
             if upload.complete:
                 content = self._folder(self._job(upload)), upload.sha256()
-                arrived[content] += 1
+                (in_doubt if upload.id in forgotten else arrived)[content] += 1
                 path = upload.metadata["relativePath"].decode()
                 if content not in self._books.contents:
                     yield f"{path} in {content} arrived, and never was whole"
@@ -86,6 +92,8 @@ class Check:
         for content, made in self._books.contents.items():
             if not made.made - made.overwritten <= arrived[content] <= made.made:
                 yield f"{content} of {made} arrived {arrived[content]} times: {self._told(made.places)}"
+            if in_doubt[content] > made.touched:
+                yield f"{content} of {made} was sent again {in_doubt[content]} times: {self._told(made.places)}"
 
     def _uploads(self) -> Iterator[str]:
         """Unfinished ones are of answers that were not recorded any more, and got no byte; or will be terminated."""

@@ -15,7 +15,7 @@ from .points import End
 
 RATE_BYTES_PER_SECOND = 8 << 20
 LIFE_SECONDS = 1.5
-"""So long may a life take to come to its end; it is killed then. Longer than from one note of progress to the next."""
+"""So long may a life take to come to its end, then it is killed: longer than from one note of progress to the next."""
 LONGEST_BACKLOG_BYTES = 8 << 20
 SECONDS_BETWEEN_ACTS = 0.4
 MOMENTS = ("before", "after")

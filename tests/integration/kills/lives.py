@@ -70,7 +70,7 @@ class Lives:
         self._pid = int(_open(self._launcher.stdout).readline())
 
     def has_ended(self, within_seconds: float) -> bool:
-        """Whether the life that was begun has ended, or does so within that time: by SIGKILL or because it was told."""
+        """Whether the life that was begun has ended, or does so within that time: by SIGKILL, or as it was told to."""
         assert self._pid is not None, "no life was begun"
         answers = _open(self._launcher.stdout)
         if not select.select([answers], [], [], within_seconds)[0]:

@@ -150,8 +150,8 @@ def _watch_files(way: Way, witness: Witness) -> None:
 
 
 def _watch_uploads(diary: Diary) -> None:
-    """Notes when an upload is about to be asked for, and when its URL has been recorded."""
-    send, created = TUSClient.send, Claims.created
+    """Notes when an upload is about to be asked for, when its URL has been recorded, and when it is given up."""
+    send, created, forget_url = TUSClient.send, Claims.created, Claims.forget_url
 
     def watched_send(client: TUSClient, *given: Any, **more: Any) -> Any:
         if more["upload_url"] is None:
@@ -163,5 +163,10 @@ def _watch_uploads(diary: Diary) -> None:
         diary.write(recorded=str(job.uuid), url=upload_url)
         return moved
 
+    def watched_forget_url(claims: Claims, job: Job, now: float) -> Job:
+        diary.write(forgotten=job.upload_url)
+        return forget_url(claims, job, now)
+
     TUSClient.send = watched_send  # type: ignore[method-assign, assignment]
     Claims.created = watched_created  # type: ignore[method-assign, assignment]
+    Claims.forget_url = watched_forget_url  # type: ignore[method-assign, assignment]

@@ -1,0 +1,51 @@
+"""An agent that is killed hundreds of times loses nothing, sends nothing twice, and removes nothing unproven."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Server
+
+from .kills.check import Findings
+from .kills.course import CLOSING, MOMENTS
+from .kills.run import other_file_system, run
+
+VERBS = ("enqueue", "recover", "claim", "created", "deliver", "finish")
+"""Of these every commit must have been a kill's instant, on both sides; of all others each that was come to."""
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    folder = other_file_system(tmp_path)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def told(findings: Findings) -> Findings:
+    sys.stdout.write(f"{findings.figures}\n")
+    assert not findings.violations, findings.report()
+    return findings
+
+
+def test_a_dozen_kills(embedded_server: Server, tmp_path: Path, elsewhere: Path) -> None:
+    findings = told(run(tmp_path, elsewhere, embedded_server, kills=12, seed=3))
+    assert findings.lived.killed.total() >= 3
+    assert findings.lived.removals
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(500)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_at_every_commit(
+    server_factory: Callable[..., Server], tmp_path: Path, elsewhere: Path, seed: int
+) -> None:
+    """150 kills each: at every point that was come to, before and after it, and at random instants."""
+    findings = told(run(tmp_path, elsewhere, server_factory("tusd"), kills=150, seed=seed))
+    passed, killed = findings.lived.passed, findings.lived.killed
+    assert {verb for verb in VERBS for point in passed if point.endswith(f".{verb}")} == set(VERBS)
+    always = {point for point in passed if point.startswith("commit") and point.rpartition(".")[2] in VERBS}
+    missed = {(moment, point) for point in always | {CLOSING} for moment in MOMENTS if not killed[moment, point]}
+    assert not missed, findings.figures
