@@ -1,9 +1,7 @@
 """``tusd-agent upload``: files to a server without the agent."""
 
-import io
 import json
 import os
-import re
 import signal
 import stat
 import subprocess
@@ -14,15 +12,14 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
-from rich.console import Console
 
 from tests.servers import Server
 from tests.support.files import wait_for, write
 from tests.support.ports import ReservedPort
 from tests.support.relay import Relay
+from tests.tus.fault_server import FaultServer
 from tusd_agent.cli import main
 from tusd_agent.cli.upload import Uploads, parse_headers, parse_metadata, parse_size
-from tusd_agent.cli.upload_bars import Bars
 from tusd_agent.cli.upload_drawing import Json, Outcome, Plain, Retry, line
 from tusd_agent.tus import TUSClient, TUSUploadError
 
@@ -97,6 +94,42 @@ def test_a_url_is_resumed(embedded_server: Server, tmp_path: Path) -> None:
     assert upload(embedded_server, "--resume", url, tmp_path / "f", tmp_path / "f").exit_code == 2
 
 
+def test_headers_and_password_go_to_the_url_that_is_resumed(tmp_path: Path) -> None:
+    write(tmp_path / "f", 100_000)
+    with FaultServer() as server, TUSClient(server.endpoint) as client:
+        url = client.create(100_000)
+        server.requests.clear()
+        arguments = ["--header", "X-Token: t0ken", "--metadata", "a=b", "--concurrency", "2", str(tmp_path / "f")]
+        secret = url.replace("http://", "http://me:s3cret@")
+        result = CliRunner().invoke(main, ["upload", "--resume", secret, *arguments])
+        assert result.exit_code == 0, result.output
+        assert server.methods() == "HEAD PATCH"
+        for request in server.requests:
+            assert request.headers["x-token"] == "t0ken"
+            assert request.headers["authorization"] == "Basic bWU6czNjcmV0"
+    assert f" → {url} " in result.stdout
+    assert "s3cret" not in result.output
+    assert "t0ken" not in result.output
+    assert "--metadata has no effect with --resume" in result.stderr
+    assert "--concurrency has no effect with --resume" in result.stderr
+    result = CliRunner().invoke(main, ["upload", "--resume", "me:s3cret@h", str(tmp_path / "f")])
+    assert result.exit_code == 2
+    assert "Invalid value for --resume" in result.stderr
+    assert "s3cret" not in result.output
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_without_stdout_files_arrive_all_the_same(
+    embedded_server: Server, tmp_path: Path, arguments: list[str]
+) -> None:
+    digest = write(tmp_path / "f", 10)
+    command = [sys.executable, "-m", "tusd_agent", "upload", "--endpoint", embedded_server.url, *arguments]
+    closing = ["sh", "-c", 'exec "$@" >&-', "sh", *command, str(tmp_path / "f")]
+    ended = subprocess.run(closing, capture_output=True, text=True, check=False, timeout=60)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (0, False)
+    assert [one.sha256() for one in embedded_server.stored()] == [digest]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_was_cut_off_goes_on(
     any_server: Server, relay: Callable[[Server], Relay], tmp_path: Path, state: Path, number: signal.Signals
@@ -143,6 +176,13 @@ def test_wrong_usage(arguments: list[str]) -> None:
     assert upload("http://127.0.0.1:1/", *arguments).exit_code == 2
 
 
+def test_a_timeout_that_is_none(tmp_path: Path) -> None:
+    result = upload("http://127.0.0.1:1/", "--timeout", "nan", tmp_path / "f")
+    assert result.exit_code == 2
+    assert "timeout is nan; give a positive number" in result.stderr
+    assert "--endpoint" not in result.stderr
+
+
 def test_an_endpoint_that_is_none(tmp_path: Path) -> None:
     result = upload("ftp://host/", tmp_path / "f")
     assert result.exit_code == 2
@@ -168,54 +208,12 @@ def test_a_disk_that_fails_is_said_in_words() -> None:
     assert line(failed).startswith("❌ a: the file can't be read (Input/output error); check the disk")
 
 
-def test_bars() -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=120, color_system=None)
-    with Bars(["/srv/[bold]one", "/srv/" + "x" * 60], "http://h/", console) as bars:
-        bars.began(0)
-        bars.began(1)
-        bars.moved(0, 50, 100)
-        bars.moved(1, 1, 2)
-        bars.ended(Outcome(0, "/srv/[bold]one", "http://h/1", 100, 100))
-        bars.ended(Outcome(1, "/srv/x", error=ValueError("it broke")))
-    shown = screen.getvalue()
-    assert "✅ /srv/[bold]one → http://h/1" in shown
-    assert "❌ /srv/x: it broke" in shown
-    assert "all files" in shown
-
-
-def test_bars_speak_of_powers_of_1024_only() -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=200, color_system=None)
-    with Bars(["/srv/one"], "http://h/", console) as bars:
-        bars.began(0)
-        for step in range(1, 40):
-            bars.moved(0, step << 20, 40 << 20)
-        bars.moved(0, 40 << 20, 40 << 20)
-    shown = screen.getvalue()
-    assert "40.0/40.0 MiB" in shown
-    assert "iB/s" in shown
-    assert not re.search(r"\d [kMGTP]B", shown)
-
-
-def test_bars_say_what_is_waited_for() -> None:
-    screen = io.StringIO()
-    console = Console(file=screen, force_terminal=True, width=200, color_system=None)
-    error = TUSUploadError("POST http://h/: no answer (Connection refused)")
-    with Bars(["/srv/[b]one"], "http://h/files/", console) as bars:
-        bars.began(0)
-        assert "asking http://h/files/" in shown_by(bars, screen)
-        bars.retrying(Retry(0, "/srv/[b]one", error, 2, 6, 0.84))
-        bars.retrying(Retry(0, "/srv/[b]one", error, 3, 6, 1.5))
-        assert "attempt 3 of 6 in 1.5 s" in shown_by(bars, screen)
-        bars.moved(0, 1, 2)
-        bars.ended(Outcome(0, "/srv/[b]one", "http://h/1", 2, 2))
-    assert screen.getvalue().count("/srv/[b]one: POST http://h/: no answer (Connection refused)") == 1
-
-
-def shown_by(bars: Bars, screen: io.StringIO) -> str:
-    bars._progress.refresh()  # as its own thread does, ten times a second
-    return screen.getvalue()
+def test_what_failed_and_what_comes_next_are_two_sentences(capsys: pytest.CaptureFixture[str]) -> None:
+    for said in ("it can be resumed", "it can be resumed.", "does it run?"):
+        Json().retrying(Retry(0, "f", TUSUploadError(said), 2, 6, 0.5))
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == second == "f: it can be resumed. Next: attempt 2 of 6 in 0.5 s"
+    assert third == "f: does it run? Next: attempt 2 of 6 in 0.5 s"
 
 
 @pytest.mark.parametrize("as_json", [True, False])

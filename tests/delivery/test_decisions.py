@@ -25,7 +25,7 @@ def breaker(full: int = 4) -> Breaker:
 def test_one_job_failing_again_and_again_does_not_open_the_breaker() -> None:
     closed = breaker()
     assert not any(closed.failed(7, "403", float(now)) for now in range(10))
-    assert closed.permits(3, 10.0)
+    assert closed.limit(10.0) == 4
 
 
 def test_several_different_jobs_in_a_row_open_it_and_a_success_between_does_not() -> None:
@@ -45,9 +45,8 @@ def test_several_different_jobs_in_a_row_open_it_and_a_success_between_does_not(
 def test_while_open_one_real_job_at_a_time_is_the_probe() -> None:
     b = breaker()
     assert b.failed(1, "auth", 100.0, at_once=True)
-    assert not b.permits(0, 100.0)
-    assert b.permits(0, b.probe_at)
-    assert not b.permits(1, b.probe_at)
+    assert b.limit(100.0) == 0
+    assert b.limit(b.probe_at) == 1
 
 
 def test_probes_grow_apart_up_to_the_longest_and_honour_what_the_server_asks() -> None:
@@ -70,11 +69,54 @@ def test_the_return_is_gradual() -> None:
     b.succeeded()
     allowed = []
     while b.state is not BreakerState.CLOSED:
-        allowed.append(next(n for n in range(10) if not b.permits(n, 0.0)))
+        allowed.append(b.limit(0.0))
         b.succeeded()
     assert allowed == [1, 2]
-    assert b.permits(2, 0.0)
-    assert not b.permits(3, 0.0)
+    assert b.limit(0.0) == 3
+
+
+def test_with_one_upload_at_a_time_the_return_is_over_at_once() -> None:
+    b = breaker(full=1)
+    b.failed(1, "down", 0.0, at_once=True)
+    b.succeeded()
+    assert b.state is BreakerState.CLOSED
+
+
+def test_one_refused_file_does_not_undo_the_return_but_several_do() -> None:
+    b = breaker()
+    b.failed(1, "down", 0.0, at_once=True)
+    for _ in range(3):
+        b.succeeded()
+        assert not b.failed(7, "403", 0.0)
+        assert not b.failed(7, "403", 0.0)
+        assert b.limit(0.0) == 1, "but it goes no faster"
+    assert not b.failed(8, "403", 0.0)
+    assert b.failed(9, "403", 0.0)
+
+
+def test_a_pause_the_server_asks_for_holds_for_the_endpoint_at_once() -> None:
+    b = breaker()
+    assert b.failed(1, "busy", 100.0, wait_seconds=30.0)
+    assert (b.limit(129.9), b.limit(130.0)) == (0, 1)
+
+
+def test_what_began_before_it_opened_is_no_probe() -> None:
+    b = breaker()
+    b.failed(1, "down", 100.0, at_once=True)
+    probe_at = b.probe_at
+    assert all(b.failed(number, "down", 100.0) for number in range(2, 20))
+    assert b.probe_at == probe_at
+    assert b.failed(20, "busy", 100.0, wait_seconds=50.0)
+    assert b.probe_at == 150.0
+
+
+def test_a_breaker_that_stays_open_remembers_no_jobs() -> None:
+    b = breaker()
+    now = 0.0
+    for number in range(10_000):
+        b.failed(number, "down", now)
+        now = max(now, b.probe_at)
+    assert len(b._failed_jobs) <= b.threshold
 
 
 def test_backoff_has_jitter_grows_and_is_capped() -> None:

@@ -30,6 +30,7 @@ from tusd_agent.jobs.lock import StateLock
 from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place, Sent
 from tusd_agent.jobs.orders import ENDPOINT_REMOVED, Orders
 from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR, State
+from tusd_agent.jobs.waiting import Head
 from tusd_agent.service import Service, StartError
 
 from .living import NOWHERE, Delivery, delivering, rewrite_with_times_put_back
@@ -573,7 +574,7 @@ def test_what_is_ready_but_blocked_by_its_path_is_waited_for_and_not_spun_on(her
         d.clock.go(5.0)  # a probe is due, and there is none to send
         before = d.clock(), d.clock.monotonic()
         assert not d.pool.run_once()
-        idle_seconds = d.pool._idle_seconds(*before)
+        idle_seconds = d.pool.idle_seconds(*before)
         assert idle_seconds is not None
         assert idle_seconds > 200.0
 
@@ -586,7 +587,7 @@ def test_a_job_that_becomes_ready_between_look_and_wait_is_not_missed(here: Deli
         before = d.clock(), d.clock.monotonic()
         assert not d.pool.run_once()
         d.clock.go(0.0002)  # a lock, a query, a switch of threads
-        idle_seconds = d.pool._idle_seconds(*before)
+        idle_seconds = d.pool.idle_seconds(*before)
         assert idle_seconds is not None
         assert idle_seconds < 0.01
 
@@ -642,11 +643,11 @@ class FailsOnce(Claims):
 
     looked = False
 
-    def lanes(self) -> dict[Lane, float]:
+    def heads(self) -> list[Head]:
         if not self.looked:
             self.looked = True
             raise ValueError("anything")
-        return super().lanes()
+        return super().heads()
 
 
 def test_a_worker_outlives_an_error_of_the_program(server: Server, here: Delivering) -> None:
@@ -686,7 +687,7 @@ def service(base: Path, short: Path, environ: dict[str, str] | None = None) -> S
 def test_a_database_that_cant_be_read_for_a_moment_does_not_end_the_service(
     tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tusd_agent.service.NOTIFY_SECONDS", 0.05)
+    monkeypatch.setattr("tusd_agent.service.service.NOTIFY_SECONDS", 0.05)
     stop = threading.Event()
     database = tmp_path / "state" / "queue.db"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:

@@ -197,6 +197,7 @@ def test_directories_nested_more_deeply_than_python_likes(
     subprocess.run(["rm", "-rf", str(it.path / "d")], check=True)
 
 
+@pytest.mark.heavy
 def test_a_file_deeper_than_any_path_reaches_arrives(
     embedded_server: Server, agent_factory: Callable[..., Agent], tmp_path: Path
 ) -> None:
@@ -216,6 +217,7 @@ def test_a_file_deeper_than_any_path_reaches_arrives(
     shutil.rmtree(folder)
 
 
+@pytest.mark.heavy
 def test_a_directory_that_becomes_readable_is_watched(
     embedded_server: Server, agent_factory: Callable[..., Agent], tmp_path: Path
 ) -> None:

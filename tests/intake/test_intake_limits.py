@@ -113,6 +113,7 @@ def test_young_files_beyond_the_limit_are_found_again_by_a_scan(it: Living, monk
     it.wait_for_names(*(b"%d" % number for number in range(200)))
 
 
+@pytest.mark.heavy
 def test_very_many_young_files_stay_bounded_in_memory(it: Living) -> None:
     for number in range(LIMIT + 5000):
         os.close(os.open(it.path / str(number), os.O_WRONLY | os.O_CREAT))

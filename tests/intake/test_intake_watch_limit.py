@@ -63,6 +63,7 @@ def falls_back_and_recovers(it: Living) -> None:
     assert it.state().last_scan_at == scanned_at, "found by a scan, not by events"
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_a_watch_limit_that_is_met_at_the_start(it: Living) -> None:
     make_directories(it.path)
@@ -70,6 +71,7 @@ def test_a_watch_limit_that_is_met_at_the_start(it: Living) -> None:
     falls_back_and_recovers(it)
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_a_watch_limit_that_is_met_while_running(it: Living) -> None:
     set_inotify_limit("watches", 5)
@@ -79,6 +81,7 @@ def test_a_watch_limit_that_is_met_while_running(it: Living) -> None:
     falls_back_and_recovers(it)
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_not_a_single_watch_to_be_had(it: Living, caplog: pytest.LogCaptureFixture) -> None:
     set_inotify_limit("watches", 0)
@@ -113,6 +116,7 @@ def test_no_inotify_instance_to_be_had(it: Living) -> None:
     assert it.intake.health().restarts == 0
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_the_agent_says_so_and_sends_what_polling_finds(
     embedded_server: Server, agent_factory: Callable[..., Agent], tmp_path: Path

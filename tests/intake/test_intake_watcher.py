@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from watchdog.observers import inotify_c
+from watchdog.observers.inotify_move_event_grouper import InotifyMoveEventGrouper
 
 from tests.intake.living import make_unreadable
 from tests.support.files import wait_for
@@ -49,6 +50,24 @@ def test_reading_and_listing_give_no_note_but_writing_does(noted: Noted, tmp_pat
     assert os.fsencode(tmp_path / "old") not in noted.paths
     (tmp_path / "old").write_bytes(b"other")
     wait_for(lambda: os.fsencode(tmp_path / "old") in noted.paths, SECONDS, "the note of an overwritten file")
+
+
+def test_a_file_that_is_moved_out_holds_nothing_up(
+    noted: Noted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though watchdog would wait for the other half of a move, here for longer than we wait for the notes."""
+    monkeypatch.setattr(InotifyMoveEventGrouper, "delay", 2 * SECONDS)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "leaves").write_bytes(b"content")
+    noted.watcher.watch(WatchedFolder(str(folder), "default"))
+    (folder / "leaves").rename(tmp_path / "elsewhere")
+    (folder / "new").write_bytes(b"content")
+    wait_for(lambda: os.fsencode(folder / "new") in noted.paths, SECONDS, "the note of what came after it")
+    (folder / "new").rename(folder / "renamed")
+    (tmp_path / "elsewhere").rename(folder / "back")
+    wait_for(lambda: os.fsencode(folder / "back") in noted.paths, SECONDS, "the note of what is moved in")
+    assert os.fsencode(folder / "renamed") in noted.paths
 
 
 def test_after_unwatch_and_after_stop_nothing_is_noted(noted: Noted, tmp_path: Path) -> None:

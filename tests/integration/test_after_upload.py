@@ -82,9 +82,8 @@ def test_it_is_run_once_for_each_file(
     expected = {f"{number}.dat": write(outgoing / f"{number}.dat", SIZE, seed=number) for number in range(5)}
     agent.start()
     agent.wait_until(done(5), 60)
-    assert (
-        sorted(after.lines("sums")) == sorted(after.lines("told")) == sorted(f"{sum}  -" for sum in expected.values())
-    )
+    sums = sorted(f"{digest}  -" for digest in expected.values())
+    assert sorted(after.lines("sums")) == sorted(after.lines("told")) == sums
     assert len(set(after.lines("urls"))) == 5
     assert_arrived_once(any_server, expected)
     assert sorted(path.name for path in outgoing.iterdir()) == sorted(expected)
@@ -149,7 +148,7 @@ def test_its_failure_puts_off_nothing_but_itself(
     write(other / "file.dat", SIZE)
     status = agent.wait_until(done(1), 30)
     assert status["state"] == "degraded"
-    assert any("1 file arrived, but what is to be done with" in reason for reason in status["reasons"])
+    assert any(reason.startswith("1 file arrived, but ") for reason in status["reasons"])
     assert r"\x1b[1mroom" in agent.log_text()
     after.becomes("echo >>runs")
     retry(agent, job)

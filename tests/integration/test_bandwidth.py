@@ -88,6 +88,7 @@ def test_many_small_files_count_too(
     assert found < 10.5 * KIB
 
 
+@pytest.mark.heavy
 def test_a_very_low_rate_times_nothing_out_and_a_stop_is_prompt(
     any_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

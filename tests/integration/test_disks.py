@@ -29,6 +29,7 @@ def waiting(count: int) -> Callable[[dict[str, Any]], bool]:
     return lambda status: bool(status["jobs"]["pending"] + status["jobs"]["uploading"] == count)
 
 
+@pytest.mark.heavy
 @in_namespaces
 @pytest.mark.parametrize("kind", ["the mount point", "a folder below it", "a link to it"])
 def test_a_disk_that_is_unmounted_and_mounted_again(
@@ -87,6 +88,7 @@ def test_a_disk_that_is_unmounted_and_mounted_again(
     agent.stop()
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_without_mount_check_an_empty_mount_point_counts(
     embedded_server: Server,
@@ -114,6 +116,7 @@ def test_without_mount_check_an_empty_mount_point_counts(
     agent.stop()
 
 
+@pytest.mark.heavy
 def test_a_guard_file_that_is_missing_keeps_everything_where_it_is(
     embedded_server: Server,
     relay: Callable[[Server], Relay],

@@ -63,6 +63,7 @@ def done(count: int) -> Callable[[dict[str, Any]], bool]:
     return lambda status: bool(status["jobs"]["done"] == count)
 
 
+@pytest.mark.heavy
 def test_any_name_goes_from_disk_to_server_and_is_shown_escaped(
     any_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

@@ -31,6 +31,7 @@ def storm(agent_factory: Callable[..., Agent], tmp_path: Path) -> Storm:
     return through
 
 
+@pytest.mark.heavy
 def test_a_breeze(embedded_server: Server, storm: Storm) -> None:
     """Some seconds at an easy pace, with one stall that the kernel's queue survives."""
     plan = Plan(seconds=6, seed=7, writers=3, acts_per_second=20, stalls=1, overflow=False)

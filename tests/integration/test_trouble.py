@@ -89,6 +89,7 @@ def test_an_endpoint_that_is_no_tus_server_is_named_and_no_file_fails(
     assert agent.status()["state"] == "ok", "an endpoint with nothing to do has no trouble"
 
 
+@pytest.mark.heavy
 def test_a_folder_that_comes_later_goes_and_comes_again(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -136,7 +137,7 @@ def test_files_that_cant_be_deleted_are_said(
     agent = agent_factory(embedded_server.url, [folder], unprivileged=True)
     agent.start()
     status = agent.wait_until(lambda s: s["state"] == "degraded", 30, "the agent says that something is wrong")
-    assert "could not be deleted" in status["reasons"][0]
+    assert "1 file arrived" in status["reasons"][0]
     (job,) = agent.jobs(state="delivered")
     assert "right to write to its folder" in job["last_error"]
     outgoing.chmod(0o755)
@@ -168,15 +169,28 @@ def test_a_newer_database_is_refused_in_words(
     assert "Traceback" not in refused.stderr
 
 
-def test_a_damaged_database_is_refused_in_words(
+def test_with_a_damaged_database_the_agent_goes_on_and_sends_nothing_twice(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
-    agent = agent_factory(embedded_server.url, [{"path": outgoing}])
+    """What arrived before is held until somebody says what is to become of it; what comes later is sent."""
+    agent = agent_factory(embedded_server.url, [{"path": outgoing, "settle_seconds": 0.2}])
+    agent.start()
+    write(outgoing / "before", 1000)
+    agent.wait_until(done(1), 60)
+    agent.stop()
     (agent.state_dir / "queue.db").write_bytes(os.urandom(8192))
-    refused = run_agent(agent)
-    assert refused.returncode == 1
-    assert "damaged" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    (agent.state_dir / "queue.check").touch()  # as the agent does when it meets the damage
+    agent.start()
+    agent.wait_until(lambda status: status["jobs"]["held"] == 1, 60)
+    write(outgoing / "after", 1000, seed=2)
+    status = agent.wait_until(done(1), 60)
+    assert status["state"] == "degraded"
+    assert "adopt (they arrived)" in " ".join(status["reasons"])
+    assert "is damaged" in agent.log_text()
+    assert len(list(agent.state_dir.glob("queue.db.damaged-*"))) == 1
+    assert sorted(upload.metadata["filename"] for upload in embedded_server.stored()) == [b"after", b"before"]
+    assert agent.ask("POST", "/v1/jobs/adopt", {"error": "ledger lost"})[1]["changed"] == 1
+    agent.wait_until(lambda status: status["state"] == "ok" and status["jobs"]["done"] == 2, 60)
 
 
 def test_a_socket_path_that_is_too_long_is_refused_in_words(
@@ -201,6 +215,7 @@ def test_a_bad_configuration_is_refused_in_words(
     assert str(agent.config) in refused.stderr
 
 
+@pytest.mark.heavy
 def test_jobs_of_a_removed_folder_are_held_and_go_on_when_it_is_back(
     embedded_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

@@ -143,6 +143,7 @@ def test_sigterm_while_the_server_stands_still_ends_it_at_once(
     assert agent.stop(timeout=10) < 2
 
 
+@pytest.mark.heavy
 def test_a_server_killed_and_away_for_a_while_costs_no_file_and_no_byte_from_0(
     any_server: Server,
     relay: Callable[[Server], Relay],
@@ -153,7 +154,7 @@ def test_a_server_killed_and_away_for_a_while_costs_no_file_and_no_byte_from_0(
     network.bytes_per_second = 24 * MIB
     size = 48 * MIB
     expected = {f"{number}.bin": write(outgoing / f"{number}.bin", size, seed=number) for number in range(2)}
-    agent = agent_factory(network.url_for(any_server), [{"path": outgoing, "settle_seconds": 0.2}], workers=2)
+    agent = agent_factory(network.url_for(any_server), [{"path": outgoing, "settle_seconds": 0.2}], workers=3)
     agent.start()
     agent.wait_until(lambda s: [f for f in s["in_flight"] if f["offset_bytes"] > 4 * MIB][1:], 60, "both are under way")
     if any_server.name == "tuspyserver":

@@ -296,6 +296,7 @@ def test_a_stop_on_a_full_disk_is_no_loss(path: Path) -> None:
     assert_no_loss(path, clean=False)
 
 
+@pytest.mark.heavy
 def test_kill_9_at_any_instant_of_opening_using_and_closing_is_no_loss(path: Path) -> None:
     """A process opens, uses and closes the database as fast as it can; it is killed at 40 instants spread over that."""
     code = f"""

@@ -14,7 +14,8 @@ from tusd_agent.jobs.moves import StaleClaim
 from tusd_agent.jobs.orders import FOLDER_REMOVED, NoSuchJob, Orders
 from tusd_agent.jobs.reader import Reader
 from tusd_agent.jobs.selection import Selection
-from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR, IllegalMove, State
+from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR, TOO_OLD, IllegalMove, State
+from tusd_agent.jobs.waiting import KINDS, Head, Kind
 
 LANE = Lane("/srv/out", "default")
 URL = "http://localhost/files/1"
@@ -61,7 +62,7 @@ def queue(tmp_path: Path) -> Iterator[Queue]:
 def test_the_way_of_a_kept_file(queue: Queue) -> None:
     assert queue.ledger.enqueue([found()], 100.0) == 1
     assert queue.ready == 1
-    assert queue.claims.lanes() == {LANE: 100.0}
+    assert queue.claims.heads() == [Head(LANE, Kind(tried=False, large=False), 100.0)]
     job = queue.claimed()
     assert (job.state, job.attempts, job.claim_id, job.place.relative) == (State.UPLOADING, 1, 1, b"a/file")
     job = queue.claims.created(job, URL)
@@ -74,7 +75,7 @@ def test_the_way_of_a_kept_file(queue: Queue) -> None:
     assert (row.state, row.upload_url, row.offset_bytes, row.whole_digest) == (State.DONE, URL, 10, b"e" * 32)
     assert row.fingerprint.ctime_ns == 4
     assert queue.states() == {"done": 1}
-    assert queue.claims.lanes() == {}
+    assert queue.claims.heads() == []
 
 
 def test_a_known_content_is_not_queued_again_whatever_its_state(queue: Queue) -> None:
@@ -171,7 +172,7 @@ def test_after_the_clock_was_set_back_nothing_waits_for_it_to_catch_up(queue: Qu
     queue.claims.defer(queue.claimed(), 100_000.0, "down")
     queue.claims.defer(queue.claimed(), 150.0, "down")
     assert queue.claims.clamp(100.0, 3600.0) == 1
-    assert queue.claims.lanes() == {LANE: 100.0}
+    assert queue.claims.heads() == [Head(LANE, Kind(tried=True, large=False), 100.0)]
     assert queue.claimed(100.0).fingerprint.inode == 1
 
 
@@ -390,13 +391,72 @@ def test_pages_of_states_hold_these_and_no_others(queue: Queue) -> None:
     assert len(queue.reader.page(Selection(states=(State.FAILED, State.PENDING))).jobs) == 3
 
 
-def test_claiming_uses_the_index_of_waiting_jobs(queue: Queue) -> None:
-    from tusd_agent.jobs.claims import _CLAIMABLE
-
+def test_what_is_asked_often_is_answered_by_an_index(queue: Queue) -> None:
+    queue.claims.fit(by_age=True)
+    queue.ledger.enqueue([found()], 1.0)
+    asked: list[str] = []
     with queue.database.reading() as connection:
-        plan = connection.execute(f"EXPLAIN QUERY PLAN {_CLAIMABLE}", ("/srv/out", "default", 1.0)).fetchall()
-    assert any("jobs_waiting" in row[3] for row in plan), plan
-    assert not any("TEMP B-TREE" in row[3] for row in plan), plan
+        connection.set_trace_callback(asked.append)
+    (head,) = queue.claims.heads()
+    queue.claims.next_ready_at(head, 0.0)
+    queue.claims.clamp(0.0, 10.0)
+    queue.claims.oldest_at("/srv/out")
+    assert queue.claims.too_old("/srv/out", 0.5, 1.0, "old") == []
+    queue.claimed()
+    queue.claims.recover()
+    with queue.database.reading() as connection:
+        connection.set_trace_callback(None)
+        for query in asked:
+            if query.startswith(("SELECT", "UPDATE jobs INDEXED")):
+                plan = [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {query}")]
+                assert not any(step.startswith(("SCAN jobs", "SCAN j ", "USE TEMP B-TREE")) for step in plan), (
+                    query,
+                    plan,
+                )
+    assert len([query for query in asked if "jobs_waiting" in query]) >= 4
+    assert any("uploading" in query for query in asked)
+
+
+def test_the_indexes_follow_the_settings(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"small", inode=1, size=10), found(b"large", inode=2, size=11)], 1.0)
+    for limit, kinds in ((10, [False, True]), (11, [False]), (9, [True])):
+        claims = Claims(queue.database, small_file_bytes=limit)
+        claims.fit(by_age=False)
+        assert [head.kind.large for head in claims.heads()] == kinds
+    with pytest.raises(sqlite3.Error):
+        claims.oldest_at("/srv/out")
+
+
+def test_a_kind_is_claimed_apart_from_the_others(queue: Queue) -> None:
+    claims = Claims(queue.database, small_file_bytes=10)
+    claims.fit(by_age=False)
+    queue.ledger.enqueue([found(b"large", inode=1, size=11)], 1.0)
+    queue.ledger.enqueue([found(b"tried", inode=2)], 2.0)
+    claims.interrupt(claims.claim(LANE, 100.0, Kind(tried=False, large=False)) or pytest.fail("there is one"))
+    queue.ledger.enqueue([found(b"small", inode=3)], 3.0)
+    names = {kind: job.place.name for kind in KINDS if (job := claims.claim(LANE, 100.0, kind)) is not None}
+    assert names == {
+        Kind(tried=False, large=False): b"small",
+        Kind(tried=False, large=True): b"large",
+        Kind(tried=True, large=False): b"tried",
+    }
+
+
+def test_a_job_that_waited_too_long_fails_and_retry_lets_it_wait_anew(queue: Queue) -> None:
+    queue.claims.fit(by_age=True)
+    queue.ledger.enqueue([found(b"a", inode=1)], 1.0)
+    queue.ledger.enqueue([found(b"b", inode=2)], 5.0)
+    job = queue.claims.created(queue.claimed(), URL)
+    queue.claims.defer(job, 900.0, "the network is down")
+    assert queue.claims.oldest_at("/srv/out") == 1.0
+    (old,) = queue.claims.too_old("/srv/out", 4.0, 104.0, "it waited for 100 s")
+    assert (old.id, old.state, old.reason) == (job.id, State.FAILED, TOO_OLD)
+    assert old.last_error == "it waited for 100 s; the network is down"
+    again = queue.orders.retry(job.id, 200.0)
+    assert (again.state, again.upload_url, again.waiting_since) == (State.PENDING, URL, 200.0)
+    assert queue.claims.oldest_at("/srv/out") == 5.0
+    assert [each.place.name for each in queue.claims.too_old("/srv/out", 199.0, 250.0, "old")] == [b"b"]
+    assert queue.claims.oldest_at("/srv/out") == 200.0
 
 
 def test_a_clean_stop_is_told_from_a_crash(tmp_path: Path) -> None:

@@ -118,8 +118,8 @@ class FaultServer(RightServer):
 
     def _start(self, run: Any, *arguments: Any) -> None:
         thread = threading.Thread(target=run, args=arguments, daemon=True)
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)  # a thread that has not begun can't be waited for
 
     def _accept(self) -> None:
         while True:

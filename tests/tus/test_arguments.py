@@ -1,12 +1,14 @@
 """What callers get wrong: a TypeError (or InvalidURL) says what to give, before anything is sent."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tusd_agent.tus import BytesSource, InvalidURL, TUSClient, TUSUploadError, UntrustedServer
+from tusd_agent.tus import BytesSource, InvalidURL, SourceChanged, TUSClient, TUSUploadError, UntrustedServer
+from tusd_agent.tus.metadata import decode
 
 from .conftest import quick
 from .fault_server import FaultServer
@@ -27,6 +29,10 @@ Call = Callable[[Any, str], object]
         (lambda client, file: client.resume_upload(5, file), "upload_url is of type int"),
         (lambda client, file: client.upload_bytes("abc", "x"), "takes bytes, not text: give text.encode()"),
         (lambda client, file: client.upload_bytes(None, "x"), "takes bytes, not None; files"),
+        (
+            lambda client, file: client.upload_bytes(memoryview(b"abcd")[::2], "x"),
+            "takes bytes in one piece, not a memoryview with gaps; give bytes(data)",
+        ),
         (lambda client, file: client.upload_bytes(b"abc", 5), "filename is of type int; give text"),
         (lambda client, file: client.send(b"abc"), "send takes a source, such as FileSource(path)"),
         (lambda client, file: client.send(file), "not str; files are uploaded by upload"),
@@ -71,6 +77,11 @@ Call = Callable[[Any, str], object]
         ),
         (lambda client, file: quick(client.endpoint, headers={"A": lambda: None}).upload(file), "header 'A' is None"),
         (lambda client, file: quick(client.endpoint, proxies="http://h"), "proxies is of type str; give a dictionary"),
+        (lambda client, file: quick(client.endpoint, proxies={"http": 5}), "the proxy for 'http' is of type int"),
+        (lambda client, file: quick(client.endpoint, verify=None), "verify is None; give True, False, 'system'"),
+        (lambda client, file: quick(client.endpoint, verify=1), "verify is of type int; give True"),
+        (lambda client, file: quick(client.endpoint, cert=1), "cert is of type int; give the path of a file"),
+        (lambda client, file: quick(client.endpoint, cert=(file,)), "cert is of type tuple; give the path of a file"),
         (lambda client, file: quick(client.endpoint, store=file), "store is of type str; give FileStore(folder)"),
     ],
 )
@@ -121,3 +132,36 @@ def test_a_file_for_tls_that_is_not_there(option: str, tmp_path: Path) -> None:
 def test_names_too_long_are_cut_short(client: TUSClient) -> None:
     with pytest.raises(TUSUploadError, match=r"aaa'… \(5000 characters\) can't be opened .*check the path"):
         client.upload("a" * 5000)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda client, file: client.upload(file, deadline=float("nan")), "deadline is nan; give a number of seconds"),
+        (lambda client, file: quick(client.endpoint, retry_delay=float("nan")), "retry_delay is nan"),
+        (lambda client, file: quick(client.endpoint, timeout=float("nan")), "timeout is nan"),
+        (lambda client, file: quick(client.endpoint, verify=""), "verify is empty; give True, False"),
+    ],
+)
+def test_wrong_values(server: FaultServer, client: TUSClient, tmp_path: Path, call: Call, said: str) -> None:
+    (tmp_path / "f").write_bytes(b"abc")
+    with pytest.raises(ValueError, match=said):
+        call(client, str(tmp_path / "f"))
+    assert server.requests == []
+
+
+def test_a_path_of_bytes(server: FaultServer, client: TUSClient, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"abc")
+    with os.scandir(os.fsencode(tmp_path)) as entries:
+        for entry in entries:
+            client.upload(entry)  # type: ignore[arg-type]  # its annotations promise text
+    assert bytes(server.only().data) == b"abc"
+    assert decode(server.only().metadata) == {"filename": "a.csv", "filetype": "text/csv"}
+
+
+def test_a_size_that_is_not_the_files(server: FaultServer, client: TUSClient, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"abc")
+    with pytest.raises(SourceChanged, match="is 3 bytes, but was given as 4; leave `size` out"):
+        client.upload(tmp_path / "f", size=4)
+    client.upload(tmp_path / "f", size=3)
+    assert bytes(server.only().data) == b"abc"

@@ -1,10 +1,6 @@
 """Whom headers reach, where uploads may lie, and what never shows in a message."""
 
 import itertools
-import shutil
-import ssl
-import subprocess
-import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +11,9 @@ import requests
 from tusd_agent.tus import (
     AuthRequired,
     BytesSource,
-    DeadlineExceeded,
-    NotATusServer,
     ProtocolViolation,
     TUSClient,
     TUSUploadError,
-    UntrustedServer,
     redact,
 )
 from tusd_agent.tus.locations import resolve
@@ -204,6 +197,17 @@ def test_userinfo_becomes_basic_and_does_not_show(server: FaultServer) -> None:
     assert "p@ss" not in str(caught.value)
 
 
+def test_userinfo_of_an_uploads_address_counts_there(server: FaultServer, client: TUSClient) -> None:
+    url = client.create(SOURCE.size).replace("//", "//me:p%40ss@")
+    server.requests.clear()
+    with quick("http://127.0.0.1:1/files/") as other:
+        other.send(SOURCE, upload_url=url)
+        other.get_upload_info(url)
+        other.delete_upload(url)
+    assert server.methods() == "HEAD PATCH HEAD DELETE"
+    assert {request.headers["authorization"] for request in server.requests} == {"Basic bWU6cEBzcw=="}
+
+
 def test_netrc_is_read_once(server: FaultServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login me password pass\n")
@@ -261,86 +265,3 @@ def test_upload_urls_do_not_show_in_tracebacks(server: FaultServer) -> None:
 )
 def test_redact(url: str, shown: str) -> None:
     assert redact(url) == shown
-
-
-def test_https_is_not_left_by_a_redirect(tls_server: FaultServer, certificate: Path, server: FaultServer) -> None:
-    tls_server.fail("POST", Fault(status=307, headers={"Location": server.endpoint}))
-    with (
-        quick(tls_server.endpoint, verify=str(certificate)) as client,
-        pytest.raises(NotATusServer, match="https to http"),
-    ):
-        client.send(SOURCE)
-    assert server.requests == []
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A certificate for 127.0.0.1 and its key in one file."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder = tmp_path_factory.mktemp("tls")
-    both = folder / "both.pem"
-    command = "openssl req -x509 -nodes -days 2 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -subj /CN=test"
-    files = ["-keyout", str(folder / "key"), "-out", str(both)]
-    subprocess.run(
-        [*command.split(), "-addext", "subjectAltName=IP:127.0.0.1", *files],
-        check=True,
-        capture_output=True,
-        timeout=30,
-    )
-    both.write_text(both.read_text() + (folder / "key").read_text())
-    return both
-
-
-@pytest.fixture
-def tls_server(certificate: Path) -> Iterator[FaultServer]:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
-    with FaultServer(tls=context) as running:
-        yield running
-
-
-def test_tls(tls_server: FaultServer, certificate: Path) -> None:
-    data = bytes(i % 251 for i in range(3_000_000))
-    tls_server.fail("PATCH", Fault(read=1_000_000, keep=1_000_000, drop=True))
-    tls_server.location = "http://127.0.0.1:{port}{path}"
-    with quick(tls_server.endpoint, verify=str(certificate)) as client:
-        result = client.send(BytesSource(data))
-    assert result.url.startswith("https://")
-    assert tls_server.methods() == "POST PATCH HEAD PATCH"
-    assert bytes(tls_server.only().data) == data
-
-
-@pytest.mark.parametrize("size", [1000, 16 << 20])
-def test_stopping_beneath_tls(tls_server: FaultServer, certificate: Path, size: int) -> None:
-    tls_server.fail("PATCH", Fault(read=0, stall=True))
-    began_at = time.monotonic()
-    with quick(tls_server.endpoint, verify=str(certificate)) as client, pytest.raises(DeadlineExceeded):
-        client.send(BytesSource(bytes(size)), deadline=0.4)
-    assert time.monotonic() - began_at < 1.4
-
-
-def test_early_answer_beneath_tls(tls_server: FaultServer, certificate: Path) -> None:
-    """Not to be seen before the server closes; then it is an answer, or HEAD tells."""
-    tls_server.fail("PATCH", Fault(status=409, read=1000, keep=1000))
-    source = BytesSource(bytes(8 << 20))
-    with quick(tls_server.endpoint, verify=str(certificate)) as client:
-        client.send(source)
-    assert [request.headers["upload-offset"] for request in tls_server.of("PATCH")] == ["0", "1000"]
-    assert len(tls_server.only().data) == source.size
-
-
-def test_untrusted_certificate_is_not_tried_again(tls_server: FaultServer) -> None:
-    with quick(tls_server.endpoint) as client, pytest.raises(UntrustedServer, match="verify") as caught:
-        client.send(SOURCE)
-    assert caught.value.retryable
-    with quick(tls_server.endpoint, verify=False) as client, pytest.warns(Warning, match="Unverified"):
-        client.send(SOURCE)
-
-
-def test_https_to_a_port_that_speaks_http(server: FaultServer) -> None:
-    with (
-        quick(server.endpoint.replace("http", "https"), max_retries=0) as client,
-        pytest.raises(TUSUploadError, match="speak https"),
-    ):
-        client.send(SOURCE)

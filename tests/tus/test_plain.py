@@ -135,6 +135,35 @@ def test_fresh_connections_are_new_ones(server: FaultServer, client: TUSClient, 
     assert [request.connection for request in server.requests] == [1, 1, 2, 2, 3, 3]
 
 
+FORKING = """
+import os, sys
+from tusd_agent.tus import TUSClient
+client = TUSClient(sys.argv[1], small_file_bytes=0)
+if sys.argv[2] == "session":
+    assert client.session.adapters
+client.upload_bytes(b"parent", "x")
+for name in (b"first child", b"second child"):
+    child = os.fork()
+    if not child:
+        client.upload_bytes(name, "x")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+client.upload_bytes(b"parent", "x")
+client.close()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize("session", ["session", "none"])
+def test_a_child_process_leaves_the_parents_connections_alone(server: FaultServer, session: str) -> None:
+    """What two processes write to one connection would mix: bodies and all."""
+    arguments = [sys.executable, "-W", "error", "-c", FORKING, server.endpoint, session]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [request.connection for request in server.requests] == [1, 1, 2, 2, 3, 3, 1, 1]
+    assert {bytes(stored.data) for stored in server.uploads.values()} == {b"parent", b"first child", b"second child"}
+
+
 def test_a_connection_in_use_while_the_others_are_dropped_is_not_kept(server: FaultServer, client: TUSClient) -> None:
     client.send(SOURCE, on_created=lambda url: client.fresh_connections())
     client.send(SOURCE, on_progress=lambda sent, acknowledged: client.fresh_connections())

@@ -1,5 +1,6 @@
 """A call that is made again goes on where the first one stopped: what is remembered, and when it is forgotten."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -29,6 +30,7 @@ from tusd_agent.tus.store import key_of
 from .conftest import quick
 from .fault_server import Fault, FaultServer
 
+KEY, OTHER_KEY = "0a" * 32, "f" * 64
 DATA = os.urandom(700_000)
 CUT = Fault(read=250_000, keep=250_000, drop=True)
 
@@ -40,6 +42,7 @@ def test_a_folder_that_can_not_be_used(server: FaultServer, file: Path, tmp_path
         lambda: quick(server.endpoint, store=store).upload(file),
         lambda: store.get("0"),
         lambda: store.put("0", StoredUpload("http://h/1", 0.0)),
+        lambda: store.delete("0"),
     ]
     for call in calls:
         with pytest.raises(TUSUploadError, match=r"store', where .* can't be used \((Not a directory|File exists)\)"):
@@ -237,24 +240,49 @@ def test_a_spoilt_entry_is_none(store: FileStore, content: bytes) -> None:
 
 def test_entries_come_back_as_they_were(store: FileStore) -> None:
     entry = StoredUpload("", 1.5, 7.25, (StoredPart("http://h/é", 0, 5), StoredPart("", 5, 6)))
-    store.put("k", entry)
-    store.put("other", StoredUpload("u", 9.0))
-    assert store.get("k") == entry
+    store.put(KEY, entry)
+    store.put(OTHER_KEY, StoredUpload("u", 9.0))
+    assert store.get(KEY) == entry
     assert store.prune(100.0, now=lambda: 7.5) == 1
-    assert store.get("k") is None
+    assert store.get(KEY) is None
     assert store.prune(100.0, now=lambda: 200.0) == 1
-    store.delete("k")
+    store.delete(KEY)
 
 
 def test_what_killed_processes_left_behind_is_removed(store: FileStore) -> None:
-    store.put("k", StoredUpload("u", 1e12))
-    for name in ("dead.lock", ".new-abc"):
+    held = "1" * 64
+    store.put(KEY, StoredUpload("u", 1e12))
+    for name in (f"{OTHER_KEY}.lock", ".new-abc"):
         (store.folder / name).touch()
     assert store.prune(100.0) == 0
     assert len(list(store.folder.iterdir())) == 3
-    with store.hold("held"):
+    with store.hold(held):
         assert store.prune(100.0, now=lambda: time.time() + 200.0) == 0
-        assert sorted(path.name for path in store.folder.iterdir()) == ["held.lock", "k.json"]
+        assert sorted(path.name for path in store.folder.iterdir()) == [f"{KEY}.json", f"{held}.lock"]
+
+
+def test_files_of_others_in_the_folder_are_left_alone(store: FileStore) -> None:
+    store.folder.mkdir(parents=True)
+    names = ["package.json", "poetry.lock", f"{KEY}.txt"]
+    for name in names:
+        (store.folder / name).write_text("{}")
+        os.utime(store.folder / name, (0, 0))
+    (store.folder / f"{KEY}.json").write_text("spoilt")
+    assert store.prune(100.0) == 1
+    assert sorted(path.name for path in store.folder.iterdir()) == sorted(names)
+
+
+def test_a_file_system_without_locks(
+    server: FaultServer, store: FileStore, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flock(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with impatient(server, store) as client:
+        client.upload(file)
+    assert server.methods() == "POST PATCH"
+    assert list(store.folder.iterdir()) == []
 
 
 def test_keys_tell_endpoints_names_and_metadata_apart() -> None:

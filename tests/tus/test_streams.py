@@ -2,6 +2,7 @@
 
 import io
 import os
+import tarfile
 import threading
 from pathlib import Path
 
@@ -50,6 +51,18 @@ def test_seekable_through_faults_and_threads(server: FaultServer, client: TUSCli
     (final,) = server.finals()
     assert bytes(final.data) == DATA
     assert decode(final.metadata) == {"filetype": "application/octet-stream"}
+
+
+def test_a_member_of_an_archive(server: FaultServer, client: TUSClient, tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(DATA)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "a.bin")
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        (member,) = archive.getmembers()
+        stream = archive.extractfile(member)
+        assert stream is not None
+        client.upload(stream)
+    assert bytes(server.only().data) == DATA
 
 
 def test_an_open_file_that_is_rewritten_is_never_spliced(

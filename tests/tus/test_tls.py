@@ -99,12 +99,33 @@ def test_a_certificate_of_the_clients(
     mine.private_key_and_cert_chain_pem.write_to_path(str(both))
     mine.private_key_pem.write_to_path(str(key))
     chain.write_bytes(b"".join(blob.bytes() for blob in mine.cert_chain_pems))
-    for cert in (str(both), (str(chain), str(key))):
+    for cert in (str(both), both, (str(chain), str(key)), (chain, key)):
         with quick(choosy_server.endpoint, verify=ca_file, cert=cert) as client:
             client.upload_bytes(DATA, "x")
     assert all(bytes(stored.data) == DATA for stored in choosy_server.uploads.values())
     with quick(choosy_server.endpoint, verify=ca_file, max_retries=0) as client, pytest.raises(UploadInterrupted):
         client.upload_bytes(b"x", "x")
+
+
+@pytest.mark.parametrize("wrong", ["no key", "no certificate", "another's key", "no CA"])
+def test_a_file_that_is_none_for_tls(
+    tls_server: FaultServer, authority: trustme.CA, ca_file: str, tmp_path: Path, wrong: str
+) -> None:
+    """Ours, not the server's, and no reason to try five times more."""
+    mine, other, text = authority.issue_cert("me@example.org"), authority.issue_cert("you@example.org"), tmp_path / "x"
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    chain.write_bytes(b"".join(blob.bytes() for blob in mine.cert_chain_pems))
+    other.private_key_pem.write_to_path(str(key))
+    text.write_text("no PEM")
+    cert = {"no key": chain, "no certificate": text, "another's key": (chain, key), "no CA": None}[wrong]
+    with (
+        quick(tls_server.endpoint, verify=text if wrong == "no CA" else ca_file, cert=cert) as client,
+        pytest.raises(
+            UntrustedServer, match=r"a file for TLS can't be used .*`verify` must hold .*`cert` a certificate"
+        ),
+    ):
+        client.send(BytesSource(b"x"))
+    assert tls_server.requests == []
 
 
 def test_a_certificate_for_another_host(authority: trustme.CA, ca_file: str) -> None:

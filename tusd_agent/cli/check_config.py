@@ -66,6 +66,7 @@ def _lines(settings: Settings) -> Iterator[str]:
     group = f", group {agent.socket_group}" if agent.socket_group else ""
     yield _line("socket", f"{agent.socket}{group}")
     yield _line("workers", str(agent.workers))
+    yield _line("small files", f"up to {agent.small_file_bytes} bytes")
     yield _line("rescan", f"every {agent.rescan_interval_seconds:g} s")
     days = f"{agent.retention_days:g} days" if agent.retention_days else "for ever"
     yield _line("remembers", f"{days}, what is gone")
@@ -146,6 +147,8 @@ def _watch_lines(watch: WatchSettings) -> Iterator[str]:
     if watch.remove_empty_folders:
         yield _line("empty folders", "are removed")
     yield _line("priority", str(watch.priority))
+    if watch.give_up_after_seconds:
+        yield _line("given up", f"after {watch.give_up_after_seconds:.15g} s without success")
     if watch.metadata:
         yield _line("metadata", ", ".join(f"{key}={value}" for key, value in watch.metadata.items()))
 

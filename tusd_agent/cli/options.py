@@ -35,9 +35,14 @@ def json_option(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def stdout_encoding() -> str:
+    """That of stdout, which may be closed or something else's."""
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
 def say(text: str) -> None:
     """A line on stdout; what its encoding does not have is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
+    encoding = stdout_encoding()
     click.echo(text.encode(encoding, "backslashreplace").decode(encoding))
 
 

@@ -67,7 +67,7 @@ def parse_headers(ctx: click.Context, param: click.Parameter, values: tuple[str,
 
 @click.command("upload")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=str))
-@click.option("--endpoint", default=DEFAULT_ENDPOINT, metavar="URL", help=f"[default: {DEFAULT_ENDPOINT}]")
+@click.option("--endpoint", metavar="URL", help=f"[default: {DEFAULT_ENDPOINT}]")
 @click.option("--metadata", multiple=True, callback=parse_metadata, metavar="K=V", help="Also a=b,c=d; repeatable.")
 @click.option("--header", multiple=True, callback=parse_headers, metavar="'K: V'", help="Sent along; repeatable.")
 @click.option("--chunk-size", callback=parse_size, metavar="SIZE", help="Bytes per request, such as 8MiB.")
@@ -75,11 +75,13 @@ def parse_headers(ctx: click.Context, param: click.Parameter, values: tuple[str,
               help="Files at once, or streams for a single file.")  # fmt: skip
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), default=60.0, metavar="S",
               help="Seconds without a byte moving.  [default: 60]")  # fmt: skip
-@click.option("--resume", "resume_url", metavar="URL", help="Finish the upload at this URL with FILE.")
+@click.option(
+    "--resume", "resume_url", metavar="URL", help="Finish the upload at this URL with FILE; no endpoint needed."
+)
 @json_option
 def upload_command(
     files: tuple[str, ...],
-    endpoint: str,
+    endpoint: str | None,
     metadata: dict[str, str],
     header: dict[str, str],
     chunk_size: int | None,
@@ -94,18 +96,27 @@ def upload_command(
 
     Example: tusd-agent upload --endpoint https://example.org/files/ *.h5
     """
-    if resume_url is not None and len(files) != 1:
-        raise click.UsageError("--resume goes with one file")
+    if resume_url is not None:
+        if len(files) != 1:
+            raise click.UsageError("--resume goes with one file")
+        for option, given in {"--metadata": bool(metadata), "--concurrency": concurrency > 1}.items():
+            if given:
+                warn(f"tusd-agent: {option} has no effect with --resume: that was settled when the upload was created")
     files = distinct(files)
-    from ..tus import TUSClient, redact
+    from ..tus import InvalidURL, TUSClient, redact
 
+    # The address of an upload is where the headers are meant to go: it stands for the endpoint.
+    address = resume_url or endpoint or DEFAULT_ENDPOINT
     try:
-        client = TUSClient(endpoint, chunk_size=chunk_size, timeout=timeout, headers=header, store=_store())
+        client = TUSClient(address, chunk_size=chunk_size, timeout=timeout, headers=header, store=_store())
+    except InvalidURL as error:
+        raise click.BadParameter(str(error), param_hint="--resume" if resume_url else "--endpoint") from None
     except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--endpoint") from None
+        raise click.UsageError(str(error)) from None
     streams = concurrency if len(files) == 1 else 1
-    with client, _drawing(files, redact(resume_url or client.endpoint), as_json) as drawing:
-        uploads = Uploads(client, metadata, streams, resume_url, drawing)
+    with client, _drawing(files, redact(client.endpoint), as_json) as drawing:
+        # As the client has it, without a password: it is shown at the end.
+        uploads = Uploads(client, metadata, streams, client.endpoint if resume_url else None, drawing)
         exit_code = uploads.run(files, concurrency)
     if exit_code == EXIT_INTERRUPTED:
         fail("interrupted", "the same command goes on where this one stopped", exit_code)
@@ -129,7 +140,7 @@ class Uploads:
         """The exit code; the outcome of each file is drawn as soon as it is known."""
         signals: list[int] = []
         ended = failed = 0
-        with _stopped_by(signals), ThreadPoolExecutor(min(at_once, len(files))) as pool:
+        with _stopped_by(signals, self._drawing), ThreadPoolExecutor(min(at_once, len(files))) as pool:
             running: set[Future[Outcome]] = {pool.submit(self._upload, index, file) for index, file in enumerate(files)}
             while running:
                 if signals and not self._cancel.is_set():
@@ -176,11 +187,12 @@ class Uploads:
 
 
 @contextmanager
-def _stopped_by(signals: list[int]) -> Iterator[None]:
+def _stopped_by(signals: list[int], drawing: Drawing) -> Iterator[None]:
     """Within, SIGINT and SIGTERM are noted in `signals`; the second ends the process: the next run goes on."""
 
     def note(number: int, frame: FrameType | None) -> None:
         if signals:
+            drawing.abandon()
             os._exit(EXIT_INTERRUPTED)
         signals.append(number)
 

@@ -1,6 +1,8 @@
 """The progress bars of ``tusd-agent upload`` on a terminal: one for each file under way, one for all together."""
 
+import io
 import os
+import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -18,6 +20,7 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
 from rich.text import Text
 
 from .options import in_colour
@@ -25,6 +28,7 @@ from .upload_drawing import Outcome, Plain, Retry, line, printable
 from .words import rate
 
 _NAME_COLUMNS = 32
+_SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class _Speed(ProgressColumn):
@@ -35,20 +39,29 @@ class _Speed(ProgressColumn):
         return Text("" if speed is None else rate(speed), style="progress.data.speed")
 
 
+class _Note(ProgressColumn):
+    """The first to be cut short where there is little room."""
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields["note"]), no_wrap=True, overflow="ellipsis")
+
+
 class Bars(Plain):
     """Bars below, the lines of finished files above them. Until bytes move a bar says what is being waited for."""
 
     def __init__(self, files: Sequence[str], where: str, console: Console | None = None) -> None:
         super().__init__(where)
         self._files = files
+        if console is None and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # names of files, and rich's own ellipsis
         self._console = console or Console(no_color=not in_colour(), highlight=False)
         self._progress = Progress(
             TextColumn("{task.fields[name]}", markup=False),
             BarColumn(),
-            DownloadColumn(binary_units=True),
-            _Speed(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
+            DownloadColumn(binary_units=True, table_column=Column(no_wrap=True)),
+            _Speed(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            _Note(),
             console=self._console,
         )
         self._lock = threading.Lock()
@@ -85,11 +98,17 @@ class Bars(Plain):
                 self._progress.remove_task(bar)
             if outcome.ok:
                 self._advance(outcome.index, outcome.size)
-            self._console.print(Text(line(outcome)), soft_wrap=True)
+            # By then sys.stdout is rich's, which does not say its encoding.
+            self._console.print(Text(line(outcome, self._console.encoding)), soft_wrap=True)
 
     def summary(self, files: int, failed: int, left: int = 0) -> None:
         self._progress.stop()
         super().summary(files, failed, left)
+
+    def abandon(self) -> None:
+        # By itself: rich may be in the middle of something, its locks held.
+        if self._console.is_terminal:
+            os.write(self._console.file.fileno(), _SHOW_CURSOR)
 
     def __enter__(self) -> Self:
         self._progress.start()

@@ -1,11 +1,10 @@
 """What ``tusd-agent upload`` prints: a line for each file, in words or in JSON."""
 
-import sys
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from .options import say, say_json, warn
+from .options import say, say_json, stdout_encoding, warn
 from .words import duration, plural, rate, size
 
 
@@ -58,7 +57,10 @@ class Drawing:
 
     def retrying(self, retry: Retry) -> None:
         """An attempt failed, and it is not the last."""
-        warn(f"{self._news(retry) or printable(retry.file) + ':'} Next: {retry.due}")
+        news = self._news(retry)
+        if news and news[-1] not in ".?!":
+            news += "."
+        warn(f"{news or printable(retry.file) + ':'} Next: {retry.due}")
 
     def _news(self, retry: Retry) -> str:
         """What failed, unless that was said of this file just before."""
@@ -73,6 +75,9 @@ class Drawing:
 
     def summary(self, files: int, failed: int, left: int = 0) -> None:
         """All are, or nothing more is done: `left` were not begun."""
+
+    def abandon(self) -> None:
+        """The process ends here and now; called by a signal handler."""
 
     def __enter__(self) -> Self:
         return self
@@ -119,7 +124,7 @@ class Plain(Drawing):
         return self
 
     def ended(self, outcome: Outcome) -> None:
-        say(line(outcome))
+        say(line(outcome, stdout_encoding()))
 
     def summary(self, files: int, failed: int, left: int = 0) -> None:
         if files > 1 and (failed or left):
@@ -129,8 +134,8 @@ class Plain(Drawing):
             say(f"{plural(files, 'file')} uploaded")
 
 
-def line(outcome: Outcome) -> str:
-    """``✅ run.h5 → https://… (12 MiB in 3 s, 4.0 MiB/s)``, ``❌ run.h5: what happened``."""
+def line(outcome: Outcome, encoding: str = "utf-8") -> str:
+    """``✅ run.h5 → https://… (12 MiB in 3 s, 4.0 MiB/s)``, ``❌ run.h5: what happened``; in signs `encoding` has."""
     name = printable(outcome.file)
     if outcome.error is not None:
         said = str(outcome.error)
@@ -138,13 +143,13 @@ def line(outcome: Outcome) -> str:
             said = (
                 f"the file can't be read ({outcome.error.strerror}); check the disk, then give the same command again"
             )
-        return f"{_mark('❌', 'FAILED')} {name}: {said}"
+        return f"{_mark('❌', 'FAILED', encoding)} {name}: {said}"
     how = f"{size(outcome.size)} in {duration(outcome.seconds)}"
     if outcome.seconds >= 1:
         how += f", {rate(outcome.bytes_sent / outcome.seconds)}"
     if outcome.resumed_from:
         how += f", went on from {size(outcome.resumed_from)}"
-    return f"{_mark('✅', 'OK')} {name} → {outcome.url} ({how})"
+    return f"{_mark('✅', 'OK', encoding)} {name} {_mark('→', '->', encoding)} {outcome.url} ({how})"
 
 
 def printable(name: str) -> str:
@@ -154,10 +159,10 @@ def printable(name: str) -> str:
     )
 
 
-def _mark(sign: str, word: str) -> str:
-    """`sign`, or `word` where the output's encoding has not got it."""
+def _mark(sign: str, word: str, encoding: str) -> str:
+    """`sign`, or `word` where `encoding` has not got it."""
     try:
-        sign.encode(sys.stdout.encoding or "utf-8")
+        sign.encode(encoding)
     except UnicodeEncodeError:
         return word
     return sign

@@ -49,6 +49,7 @@ class AgentSettings(_Section):
     """``[agent]``: the process itself."""
 
     workers: Annotated[Whole, Field(ge=1, le=256, description="a whole number from 1 to 256")] = 4
+    small_file_bytes: Annotated[SizeBytes, Field(description='bytes, such as 1048576, "16MiB" or "16MB"')] = 16 << 20
     state_dir: Annotated[AbsolutePath, Field(description=_PATH)]
     socket: Annotated[AbsolutePath, Field(description=f"{_PATH}; at most 107 bytes long")]
     socket_group: Annotated[OptionalText, Field(description="the name of a group")] = None
@@ -162,6 +163,9 @@ class WatchSettings(_Section):
     ] = 300.0
     remove_empty_folders: Annotated[bool, Field(description=_SWITCH)] = False
     priority: Annotated[Whole, Field(ge=-100, le=100, description="a whole number from -100 to 100")] = 0
+    give_up_after_seconds: Annotated[Seconds, Field(ge=0, le=_YEARS, description=_AGE.replace("no limit", "never"))] = (
+        0.0
+    )
     metadata: Annotated[Metadata, Field(description="a table of texts, numbers or true and false; keys are ASCII")] = (
         Field(default_factory=dict)
     )

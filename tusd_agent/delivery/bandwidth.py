@@ -25,12 +25,11 @@ class Throttle:
 
     def take(self, wanted_bytes: int, stop: Stoppable) -> int:
         """Waits for at most `wanted_bytes`; returns how many may be sent now, 0 when `stop` was set meanwhile."""
+        # What an earlier bucket gave and a later one does not is lost to the earlier one, which does not feel it: a
+        # piece is as long in time for each, so that it loses no more than the later one makes it wait.
         size = wanted_bytes
-        for number, bucket in enumerate(self._buckets):
-            taken = bucket.take(size, stop) if size else 0
-            for earlier in self._buckets[:number]:
-                earlier.give_back(size - taken)
-            size = taken
+        for bucket in self._buckets:
+            size = bucket.take(size, stop) if size else 0
         return size
 
 

@@ -1,9 +1,10 @@
 """A circuit breaker for each endpoint: while it is open its jobs wait without burning attempts.
 
 Values in, values out; `now` is monotonic seconds. It opens when several *different* jobs failed in a row for a reason
-that is the endpoint's, not theirs; at once when the credentials are refused or what answers is no tus server. While it
-is open one real job at a time is the probe. After a probe that worked the endpoint gets back its concurrency step by
-step, so that a server that has just come up is not buried by a week's backlog.
+that is the endpoint's, not theirs; at once when the credentials are refused, when what answers is no tus server, or
+when the server asks for a pause. While it is open one real job at a time is the probe. After a probe that worked the
+endpoint gets back its concurrency step by step, so that a server that has just come up is not buried by a week's
+backlog; a file that only it refuses does not undo that.
 """
 
 import random
@@ -45,13 +46,11 @@ class Breaker:
     _failed_probes: int = 0
     _permitted: int = 0
 
-    def permits(self, in_flight: int, now: float) -> bool:
-        """Whether one more job may go to the endpoint, `in_flight` being there already."""
+    def limit(self, now: float) -> int:
+        """How many jobs may be at the endpoint at a time, of those that began since the breaker last opened."""
         if self.state is BreakerState.OPEN:
-            return in_flight == 0 and now >= self.probe_at
-        if self.state is BreakerState.RETURNING:
-            return in_flight < self._permitted
-        return in_flight < self.full_concurrency
+            return 1 if now >= self.probe_at else 0
+        return self._permitted if self.state is BreakerState.RETURNING else self.full_concurrency
 
     def succeeded(self) -> None:
         """An upload came through, or the endpoint answered as it should."""
@@ -63,18 +62,25 @@ class Breaker:
             self._permitted = 1
         elif self.state is BreakerState.RETURNING:
             self._permitted += 1
-            if self._permitted >= self.full_concurrency:
-                self.state = BreakerState.CLOSED
+        if self.state is BreakerState.RETURNING and self._permitted >= self.full_concurrency:
+            self.state = BreakerState.CLOSED
 
     def failed(self, job_id: int, reason: str, now: float, *, at_once: bool = False, wait_seconds: float = 0) -> bool:
         """The endpoint failed under this job; returns whether the breaker is open now.
 
         `wait_seconds` is what the server asked for (Retry-After): no probe before that.
         """
-        self._failed_jobs.add(job_id)
         self.reason = reason
-        if self.state is BreakerState.CLOSED and not at_once and len(self._failed_jobs) < self.threshold:
-            return False
+        if self.state is BreakerState.OPEN and now < self.probe_at:
+            # No probe: it began before the breaker opened, and says nothing new but what the server asks for.
+            self.probe_at = max(self.probe_at, now + wait_seconds)
+            return True
+        if self.state is not BreakerState.OPEN and not at_once and not wait_seconds:
+            self._failed_jobs.add(job_id)
+            if len(self._failed_jobs) < self.threshold:
+                self._permitted = 1
+                return False
+        self._failed_jobs.clear()
         self.state = BreakerState.OPEN
         step = min(self.longest_probe_seconds, self.first_probe_seconds * 2 ** min(self._failed_probes, 32))
         self._failed_probes += 1

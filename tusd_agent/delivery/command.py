@@ -152,8 +152,8 @@ class _Group:
 
     @property
     def output(self) -> str:
-        """The end of what they wrote, escaped; line breaks are seen as such."""
-        return shown(bytes(self._kept).strip())
+        """The end of what they wrote, escaped: at most `KEPT_BYTES` characters."""
+        return shown(bytes(self._kept).strip())[-KEPT_BYTES:]
 
     def said(self) -> str:
         """The same as a part of a sentence."""

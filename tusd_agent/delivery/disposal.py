@@ -123,7 +123,9 @@ def _run_command(job: Job, command: Command, stop: Stoppable) -> Disposed:
         finally:
             os.close(descriptor)
     output = run(command, job, stop)
-    return Disposed(f"the command was run; the end of its output: {output}" if output else "the command was run")
+    if output:
+        log.info("job %d (%s): the end of the command's output: %s", job.id, shown(place.path), output)
+    return Disposed("the command was run")
 
 
 def _take_away(job: Job, rules: FolderRules, stop: Stoppable) -> Disposed:

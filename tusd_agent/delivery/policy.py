@@ -78,9 +78,12 @@ def judge(error: BaseException, attempts: int, rng: random.Random) -> Judgement:
             return Judgement(Decision.RESTART, Blame.NOBODY, words, "the server lost the upload", wait)
         case errors.UploadRefused() | errors.InvalidMetadata():
             return Judgement(Decision.FAIL, Blame.NOBODY, words, "refused")
+        case errors.ServerBusy():
+            asked = error.retry_after_seconds or 0.0
+            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "busy", max(asked, wait), asked)
         case errors.UploadInterrupted():
             asked = error.retry_after_seconds or 0.0
-            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "out of reach", max(asked, wait), asked)
+            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "out of reach", max(asked, wait))
         case errors.TUSUploadError():
             return Judgement(Decision.DEFER, Blame.NOBODY, words, "protocol", wait)
         case OSError():

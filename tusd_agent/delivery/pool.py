@@ -6,16 +6,18 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
-from ..jobs.model import Job, Lane
+from ..jobs.model import Job, shown
 from ..jobs.moves import StaleClaim
+from ..jobs.waiting import Head
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
+from .line import EndpointState, Line
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
 from .rules import EndpointRules, FolderRules
+from .turns import Turns
 from .uploader import Uploader
 from .worker import Worker, terminate
 
@@ -26,40 +28,11 @@ CLOCK_STEP_SECONDS = 30.0
 """By so much must wall clock and monotonic clock disagree before it counts as the clock having been set."""
 
 
-@dataclass(slots=True)
-class _Line:
-    """One endpoint as the pool sees it."""
-
-    rules: EndpointRules
-    breaker: Breaker
-    in_flight: int = 0
-    answered_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EndpointState:
-    """An endpoint for `status`. Instants are seconds since the epoch."""
-
-    name: str
-    url: str
-    breaker: BreakerState
-    reason: str | None
-    next_probe_at: float | None
-    in_flight: int
-    answered_at: float | None
-    rate_limit_bytes_per_second: float
-
-
-@dataclass(slots=True)
-class _Served:
-    """When each lane was served last, counted in turns."""
-
-    turns: int = 0
-    last: dict[Lane, int] = field(default_factory=dict)
-
-
 class Pool:
-    """Claims jobs and has them carried out by `workers` threads. `run_once` is the step, the threads only repeat it.
+    """Claims jobs and has them carried out by threads. `run_once` is the step, the threads only repeat it.
+
+    There are `workers` threads for each endpoint (fewer where its `max_concurrent` says so), and any of them takes any
+    job: what a dead or slow endpoint holds is never more than its own share.
 
     `note(path)` tells the intake of a path whose content has to be looked at, `is_present(folder)` whether a watched
     folder is there. The constructor starts nothing.
@@ -82,10 +55,9 @@ class Pool:
         self._clock = clock
         self._monotonic = monotonic
         self._rng = rng or random.Random()
-        self._workers = workers
         self._folders = {rules.path: rules for rules in folders}
         self._lines = {
-            rules.name: _Line(
+            rules.name: Line(
                 rules,
                 Breaker(min(rules.max_concurrent or workers, workers), rng=self._rng),
             )
@@ -99,7 +71,8 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._flights: dict[int, Flight] = {}
         self._owed: list[Job] = []
-        self._served = _Served()
+        self._turns = Turns()
+        self._give_up_at = 0.0
         self._wall_offset = 0.0
         self.problem: str | None = None
 
@@ -128,19 +101,7 @@ class Pool:
         """The endpoints as they are now."""
         offset = self._clock() - self._monotonic()
         with self._changed:
-            return [
-                EndpointState(
-                    name,
-                    line.rules.url,
-                    line.breaker.state,
-                    line.breaker.reason,
-                    line.breaker.probe_at + offset if line.breaker.state is BreakerState.OPEN else None,
-                    line.in_flight,
-                    line.answered_at,
-                    line.rules.throttle.rate_bytes_per_second,
-                )
-                for name, line in self._lines.items()
-            ]
+            return [line.state(offset) for line in self._lines.values()]
 
     # What the worker tells (`worker.Endpoints`).
 
@@ -155,7 +116,11 @@ class Pool:
                 log.info("endpoint %s answers again", endpoint)
 
     def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
-        """The endpoint is to blame; returns whether its breaker is open now."""
+        """The endpoint is to blame; returns whether the job is not: its attempt does not count.
+
+        It does where this one job was what made the server ask for a pause: were it the only one that does, it must
+        come back less and less often.
+        """
         with self._changed:
             line = self._lines[endpoint]
             was = line.breaker.state
@@ -166,17 +131,19 @@ class Pool:
                 at_once=judgement.blame is Blame.ENDPOINT_AT_ONCE,
                 wait_seconds=judgement.asked_seconds,
             )
+            if opened and was is not BreakerState.OPEN:
+                line.recent.clear()
         if opened:
             line.rules.client.fresh_connections()
             if was is not BreakerState.OPEN:
                 log.warning("endpoint %s: its jobs wait (%s): %s", endpoint, judgement.reason, judgement.words)
-        return opened
+        return opened and (was is BreakerState.OPEN or not judgement.asked_seconds)
 
     # The life of the threads.
 
     def start(self) -> None:
         """Starts the workers."""
-        for number in range(self._workers):
+        for number in range(max(1, sum(line.breaker.full_concurrency for line in self._lines.values()))):
             thread = threading.Thread(target=self._loop, name=f"worker-{number}", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -208,7 +175,7 @@ class Pool:
                 self.problem = None
                 if worked:
                     continue
-                wait_seconds = self._idle_seconds(now, monotonic)
+                wait_seconds = self.idle_seconds(now, monotonic)
             except (sqlite3.Error, DatabaseUnusable) as error:
                 self.problem = f"the database can't be written: {error}"
                 log.error("%s; tried again in %.0f s", self.problem, DATABASE_RETRY_SECONDS)
@@ -226,71 +193,115 @@ class Pool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
         self._pay_debts()
         self._notice_clock_steps()
+        self._give_up()
         taken = self._take()
         if taken is None:
-            return terminate(self._claims, self._accepting(), self._clock(), self._rng, self._stopping)
+            accepting, now = self._accepting(), self._clock()
+            leftover_at = self._claims.next_leftover_at(accepting)
+            if leftover_at is None or leftover_at > now:
+                return False
+            with self._changed:
+                self._changed.notify()
+            return terminate(self._claims, accepting, now, self._rng, self._stopping)
         flight, line, rules = taken
+        carried = False
         try:
             self._worker.carry(flight, line.rules, rules)
-        except Exception:
-            with self._changed:
-                self._owed.append(flight.job)
-            raise
+            carried = True
         finally:
             with self._changed:
+                if not carried:
+                    self._owed.append(flight.job)
+                    # This thread will pause: others must look whether something may go now.
+                    self._changed.notify_all()
                 del self._flights[flight.job.id]
-                line.in_flight -= 1
-            self.wake()
+                line.end(flight.job.id)
+                if rules.give_up_after_seconds:
+                    self._give_up_at = 0.0
         return True
 
-    def _take(self) -> tuple[Flight, _Line, FolderRules] | None:
+    def _take(self) -> tuple[Flight, Line, FolderRules] | None:
         """Claims the job whose turn it is, if one is ready and its endpoint accepts."""
         with self._changed:
             if self._stopping.is_set():
                 return None
             now, monotonic = self._clock(), self._monotonic()
-            ready = [
-                (-self._folders[lane.folder].priority, self._served.last.get(lane, 0), first, lane)
-                for lane, first in self._claims.lanes().items()
-                if first <= now and lane.folder in self._folders and lane.endpoint in self._lines
-            ]
-            for _, _, _, lane in sorted(ready, key=lambda entry: entry[:3]):
-                line = self._lines[lane.endpoint]
-                if not line.breaker.permits(line.in_flight, monotonic):
+            ready = (head for head in self._heads() if head.ready_at <= now)
+            probing = {name for name, line in self._lines.items() if line.breaker.state is BreakerState.OPEN}
+            for head in self._turns.in_order(
+                ready,
+                lambda folder: self._folders[folder].priority,
+                lambda endpoint: len(self._lines[endpoint].in_flight),
+                probing,
+            ):
+                line = self._lines[head.lane.endpoint]
+                if not line.admits(head, monotonic):
                     continue
-                job = self._claims.claim(lane, now)
+                job = self._claims.claim(head.lane, now, head.kind)
                 if job is None:
                     continue
-                self._served.turns += 1
-                self._served.last[lane] = self._served.turns
+                self._turns.served(head)
                 flight = Flight(job, now, self._monotonic)
                 self._flights[job.id] = flight
-                line.in_flight += 1
-                return flight, line, self._folders[lane.folder]
+                line.begin(job.id, large=head.kind.large)
+                # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.
+                self._changed.notify()
+                return flight, line, self._folders[head.lane.folder]
         return None
 
-    def _idle_seconds(self, now: float, monotonic: float) -> float | None:
+    def _heads(self) -> list[Head]:
+        """The heads of the lanes that the settings know."""
+        return [
+            head
+            for head in self._claims.heads()
+            if head.lane.folder in self._folders and head.lane.endpoint in self._lines
+        ]
+
+    def idle_seconds(self, now: float, monotonic: float) -> float | None:
         """How long there is nothing to do, unless somebody wakes us; `None`: until then.
 
         `now` and `monotonic` are from before the last look: what was ready by then has been looked at.
         """
         waits = []
-        for lane, first in self._claims.lanes().items():
-            line = self._lines.get(lane.endpoint)
-            if line is None or lane.folder not in self._folders:
+        for head in self._heads():
+            line = self._lines[head.lane.endpoint]
+            probe_at = line.may_probe_at
+            if probe_at is not None and probe_at > monotonic:
+                waits.append(max(head.ready_at - now, probe_at - monotonic))
                 continue
-            if line.breaker.state is BreakerState.OPEN and line.in_flight == 0 and line.breaker.probe_at > monotonic:
-                waits.append(max(first - now, line.breaker.probe_at - monotonic))
-                continue
-            # What is ready and yet not claimed waits for a flight to end, which wakes us, or for an older job of its
-            # path, which becomes ready at its own time.
-            next_at = first if first > now else self._claims.next_ready_at(lane, now)
+            # What is ready and yet not claimed waits for a flight to end, whose thread looks next, or for an older job
+            # of its path, which becomes ready at its own time.
+            next_at = head.ready_at if head.ready_at > now else self._claims.next_ready_at(head, now)
             if next_at is not None:
                 waits.append(next_at - now)
         leftover_at = self._claims.next_leftover_at(self._accepting())
         if leftover_at is not None:
             waits.append(leftover_at - now)
+        if self._limits() and waits:
+            waits.append(self._give_up_at - now)
         return max(0.0, min(waits)) + 0.001 if waits else None
+
+    def _limits(self) -> dict[str, float]:
+        """The folders whose jobs are not waited for for ever, and for how many seconds they are."""
+        return {
+            path: rules.give_up_after_seconds for path, rules in self._folders.items() if rules.give_up_after_seconds
+        }
+
+    def _give_up(self) -> None:
+        """Fails the jobs that have waited for longer than their folder's settings allow."""
+        limits = self._limits()
+        now = self._clock()
+        if not limits or now < self._give_up_at:
+            return
+        next_at = now + min(limits.values())  # what is made from now on is younger
+        for folder, limit_seconds in limits.items():
+            words = f"it waited for longer than {limit_seconds:g} s (give_up_after_seconds)"
+            for job in self._claims.too_old(folder, now - limit_seconds, now, words):
+                log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), job.last_error)
+            oldest_at = self._claims.oldest_at(folder)
+            if oldest_at is not None:
+                next_at = min(next_at, oldest_at + limit_seconds)
+        self._give_up_at = next_at
 
     def _accepting(self) -> dict[str, EndpointRules]:
         with self._changed:

@@ -15,6 +15,10 @@ LOOK_SECONDS = 0.25
 """A wait is looked at again after so long: the rate may have changed, or a stop may have been asked for."""
 
 
+SHORTEST_WAIT_SECONDS = 1e-6
+"""Less is the rounding of fractions, and no clock would show that it passed."""
+
+
 class Stoppable(Protocol):
     """What a wait can be ended by: `threading.Event` has this shape."""
 
@@ -50,6 +54,8 @@ class TokenBucket:
 
     def take(self, wanted_bytes: int, stop: Stoppable) -> int:
         """Waits for at most `wanted_bytes` (1 or more) and returns how many it got; 0 when `stop` was set meanwhile."""
+        if not self._known_rate and not self._rate():  # what is not limited should not have to take turns
+            return wanted_bytes
         changes, target, size = -1, 0.0, 0
         while True:
             with self._lock:
@@ -62,17 +68,11 @@ class TokenBucket:
                     self._reserved_bytes += size
                     target = self._reserved_bytes
                 wait_seconds = (target - self._released_bytes) / rate
-                if stop.is_set():
-                    self._released_bytes += size
-                    return 0
-            if wait_seconds <= 0:
+            if stop.is_set():
+                return 0
+            if wait_seconds < SHORTEST_WAIT_SECONDS:
                 return size
             stop.wait(min(wait_seconds, LOOK_SECONDS))
-
-    def give_back(self, size_bytes: int) -> None:
-        """So many bytes of what was taken were not used: those who wait have them the sooner."""
-        with self._lock:
-            self._released_bytes += size_bytes
 
     def _release(self) -> float:
         """Brings the count of what was released up to now, and returns the rate that holds from now on."""
@@ -82,7 +82,6 @@ class TokenBucket:
         if rate != self._known_rate:
             self._known_rate = rate
             self._changes += 1
-            self._reserved_bytes = self._released_bytes
             saved = max(0.0, saved)
         self._released_bytes = self._reserved_bytes + saved
         self._released_at = now

@@ -19,8 +19,9 @@ MetadataValue = str | bytes | int | float | bool
 class FolderRules:
     """What becomes of the files of one watched folder.
 
-    A file that changed while it was sent is tried again once it had `settle_seconds` of rest. Where it is deleted or
-    moved, its marker file (its name and `marker_suffix`) goes too, and `empty_folders` is told; `None`: there is none.
+    A file that changed while it was sent is tried again once it had `settle_seconds` of rest. A job that has waited
+    for `give_up_after_seconds` without being sent fails (0: never). Where a file is deleted or moved, its marker file
+    (its name and `marker_suffix`) goes too, and `empty_folders` is told; `None`: there is none.
     """
 
     path: str
@@ -31,6 +32,7 @@ class FolderRules:
     empty_folders: EmptyFolders | None = None
     priority: int = 0
     settle_seconds: float = 2.0
+    give_up_after_seconds: float = 0.0
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
 

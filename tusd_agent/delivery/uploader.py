@@ -129,6 +129,9 @@ class Uploader:
                 self._claims.abandon(job.endpoint, upload_url, self._clock())
                 raise
 
+        def answered_last_byte(answer: str | None) -> None:
+            flight.job = self._claims.answered_last_byte(flight.job, answer)
+
         def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
             nonlocal noted_at
             if flight.began_at_bytes is None and 0 < acknowledged_bytes < job.size_bytes:
@@ -150,6 +153,8 @@ class Uploader:
                 on_progress=progress,
                 cancel=flight.stop,
                 max_restarts=0,
+                final_answer=job.final_answer,
+                on_final_answer=answered_last_byte,
             )
         except (TUSUploadError, OSError) as error:
             if not isinstance(error, SourceChanged) and flight.job.upload_url is not None:

@@ -34,7 +34,7 @@ class Endpoints(Protocol):
         """The endpoint did as it should."""
 
     def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
-        """The endpoint is to blame; returns whether its breaker is open now."""
+        """The endpoint is to blame; returns whether the job is not: its attempt does not count."""
 
 
 class Worker:

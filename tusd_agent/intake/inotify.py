@@ -47,6 +47,10 @@ class Reader(InotifyFD):
         return descriptor
 
     def handle_event(self, event: InotifyEvent) -> None:
+        if event.is_moved_from and not event.is_directory:
+            # watchdog waits half a second for the other half of a move, and holds back whatever came after it: each
+            # file that is moved out of the folder would do that. Of a file only where it went is of interest.
+            return
         super().handle_event(event)
         if event.is_queue_overflow:
             self._overflowed()

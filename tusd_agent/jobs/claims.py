@@ -7,40 +7,40 @@ import sqlite3
 from collections.abc import Collection
 from typing import Any
 
+from . import waiting
 from .database import Database
 from .model import Fingerprint, Found, Job, Lane, Leftover, Sent
 from .moves import FRESH_UPLOAD, StaleClaim, abandon_upload, insert, jobs_at, jobs_of_file, move, rewrite_fingerprint
 from .rows import SELECT_JOB, job_by_id, job_of
-from .states import Event, State
+from .schema import DEFAULT_SMALL_FILE_BYTES, fit_indexes
+from .states import TOO_OLD, Event, State
+from .waiting import Head, Kind
 
 MAX_RESTARTS = 3
 """So often in a row may the server lose an upload before a person has to look."""
 
 LEFTOVER_LEASE_SECONDS = 600.0
 
-_CLAIMABLE = f"""{SELECT_JOB}
-    WHERE j.folder_id = (SELECT id FROM folders WHERE path = ?) AND j.endpoint = ?
-    AND j.state IN ('pending', 'delivered') AND j.not_before <= ?
-    AND NOT EXISTS (
-        SELECT 1 FROM jobs o WHERE o.directory_id = j.directory_id AND o.name = j.name AND o.id <> j.id
-        AND (o.state IN ('uploading', 'disposing')
-            OR ((o.placed, o.id) < (j.placed, j.id) AND o.state = 'pending'))
-    )
-    ORDER BY j.not_before LIMIT 1"""
-
 
 class Claims:
     """What workers ask and tell. Safe for use by several threads; `now` is seconds since the epoch."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES) -> None:
         self._database = database
+        self._small_file_bytes = small_file_bytes
+
+    def fit(self, *, by_age: bool) -> None:
+        """Fits the indexes to the settings, before anything else is asked.
+
+        `by_age`: whether `too_old` and `oldest_at` will be.
+        """
+        with self._database.transaction() as connection:
+            fit_indexes(connection, self._small_file_bytes, by_age=by_age)
 
     def recover(self) -> int:
         """Puts what a crash left with a worker back to waiting; at start, before any worker. Returns how many."""
         with self._database.transaction(durable=True) as connection:
-            rows = connection.execute(
-                f"{SELECT_JOB} WHERE j.state IN (?, ?)", (State.UPLOADING, State.DISPOSING)
-            ).fetchall()
+            rows = connection.execute(f"{SELECT_JOB} WHERE j.state IN ('uploading', 'disposing')").fetchall()
             for row in rows:
                 job = job_of(row)
                 move(connection, job, Event.RECOVER, attempts=max(job.attempts - 1, 0))
@@ -49,53 +49,31 @@ class Claims:
     def clamp(self, now: float, longest_seconds: float) -> int:
         """The clock was set back: nothing waits longer from now than it ever would have. Returns how many jobs did."""
         with self._database.transaction() as connection:
-            return connection.execute(
-                "UPDATE jobs SET not_before = ?1 WHERE state IN ('pending', 'delivered') AND not_before > ?1 + ?2",
-                (now, longest_seconds),
-            ).rowcount
+            return waiting.put_off_beyond(connection, now + longest_seconds, now, self._small_file_bytes)
 
-    def lanes(self) -> dict[Lane, float]:
-        """The lanes in which jobs wait, each with the instant its first one becomes ready.
-
-        The cost depends on the number of lanes, not of jobs.
-        """
-        ready: dict[Lane, float] = {}
+    def heads(self) -> list[Head]:
+        """The first job of each kind in each lane, ready or not."""
         with self._database.reading() as connection:
-            waiting = connection.execute(
-                "SELECT DISTINCT c.folder_id, f.path, c.endpoint FROM counters c JOIN folders f ON f.id = c.folder_id "
-                "WHERE c.state IN ('pending', 'delivered') AND c.jobs > 0"
-            ).fetchall()
-            for folder_id, folder, endpoint in waiting:
-                (first,) = connection.execute(
-                    "SELECT MIN(not_before) FROM jobs WHERE folder_id = ? AND endpoint = ? "
-                    "AND state IN ('pending', 'delivered')",
-                    (folder_id, endpoint),
-                ).fetchone()
-                if first is not None:
-                    ready[Lane(folder, endpoint)] = first
-        return ready
+            return waiting.heads(connection, self._small_file_bytes)
 
-    def next_ready_at(self, lane: Lane, now: float) -> float | None:
-        """When the next job of the lane becomes ready that is not so now."""
+    def next_ready_at(self, head: Head, now: float) -> float | None:
+        """When the next job of this lane and kind becomes ready that is not so now."""
         with self._database.reading() as connection:
-            (at,) = connection.execute(
-                "SELECT MIN(not_before) FROM jobs WHERE folder_id = (SELECT id FROM folders WHERE path = ?) "
-                "AND endpoint = ? AND state IN ('pending', 'delivered') AND not_before > ?",
-                (lane.folder, lane.endpoint, now),
-            ).fetchone()
-        return None if at is None else float(at)
+            return waiting.next_ready_at(connection, head.lane, head.kind, now, self._small_file_bytes)
 
-    def claim(self, lane: Lane, now: float) -> Job | None:
-        """The job of the lane that has been ready longest, now ours; `None` when none is ready.
+    def claim(self, lane: Lane, now: float, kind: Kind | None = None) -> Job | None:
+        """The job of the lane that has been ready longest, now ours; `None` when none is ready. `kind`: of this kind.
 
         Of one path at most one job is claimed at a time, and contents are sent in order of age. One that is on the
         server and only waits to be disposed of holds up nothing: its path's newer content may go.
         """
+        kinds = (kind,) if kind is not None else waiting.KINDS
         with self._database.transaction() as connection:
-            row = connection.execute(_CLAIMABLE, (lane.folder, lane.endpoint, now)).fetchone()
-            if row is None:
+            found = [waiting.claimable(connection, lane, each, now, self._small_file_bytes) for each in kinds]
+            jobs = [job_of(row) for row in found if row is not None]
+            if not jobs:
                 return None
-            job = job_of(row)
+            job = min(jobs, key=lambda each: each.not_before)
             return move(
                 connection,
                 job,
@@ -104,6 +82,30 @@ class Claims:
                 claim_id=job.claim_id + 1,
                 claimed_at=now,
             )
+
+    def too_old(self, folder: str, since: float, now: float, words: str, limit: int = 500) -> list[Job]:
+        """Fails the folder's jobs, at most `limit`, that have waited to be sent since then or longer; returns them.
+
+        What the server has of them is kept, and `retry` begins a new wait.
+        """
+        with self._database.transaction(durable=True) as connection:
+            jobs = [job_of(row) for row in waiting.waiting_since(connection, folder, since, limit)]
+            return [
+                move(
+                    connection,
+                    job,
+                    Event.EXPIRE,
+                    reason=TOO_OLD,
+                    last_error=f"{words}; {job.last_error}" if job.last_error else words,
+                    finished_at=now,
+                )
+                for job in jobs
+            ]
+
+    def oldest_at(self, folder: str) -> float | None:
+        """Since when the folder's job has waited that has waited longest to be sent; `None`: none does."""
+        with self._database.reading() as connection:
+            return waiting.oldest_at(connection, folder)
 
     def forget_url(self, job: Job, now: float) -> Job:
         """A claimed job's upload belongs to another origin, or may be of another content: a new one is begun."""
@@ -123,6 +125,14 @@ class Claims:
                 Event.CREATED,
                 **{**FRESH_UPLOAD, "upload_url": upload_url},
             )
+
+    def answered_last_byte(self, job: Job, answer: str | None) -> Job:
+        """The server answered the request with the last byte with an error; on the disk when this returns.
+
+        `None`: it turned out not to have all of it, so that answer was about something else.
+        """
+        with self._database.transaction(durable=True) as connection:
+            return move(connection, job, Event.PROGRESS, final_answer=answer)
 
     def progress(self, job: Job, offset_bytes: int, digest: bytes | None) -> Job:
         """So far the upload has come; `digest` is the SHA-256 of exactly the first `offset_bytes` bytes."""
@@ -157,7 +167,7 @@ class Claims:
         changes: dict[str, Any] = {"not_before": not_before} if not_before is not None else {}
         if error is not None:
             changes["last_error"] = error
-        with self._database.transaction(durable=True) as connection:
+        with self._database.transaction() as connection:
             return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0), **changes)
 
     def restart(self, job: Job, not_before: float, error: str) -> Job:
@@ -236,7 +246,7 @@ class Claims:
                     connection, job, Event.INTERRUPT, not_before=not_before, attempts=max(job.attempts - 1, 0)
                 )
                 return rewrite_fingerprint(connection, waiting, found.fingerprint).id
-            made, _ = insert(connection, found, now, not_before)
+            made, _ = insert(connection, found, jobs_at(connection, found.place), now, not_before)
         return made
 
     def hold(self, job: Job, reason: str) -> Job:

@@ -16,7 +16,7 @@ from .moves import (
     move,
     newest_placed,
     rewrite_fingerprint,
-    supersede_at,
+    supersede,
 )
 from .rows import SELECT_JOB, directory_id, folder_id, job_by_id, job_of
 from .states import Event, State
@@ -204,12 +204,13 @@ class Ledger:
                         Event.ENQUEUE,
                         attempts=0,
                         not_before=now,
+                        waiting_since=now,
                         finished_at=None,
                         reason=None,
                     )
                     rewrite_fingerprint(connection, back, found.fingerprint)
                 elif verdict in (Verdict.NEW, Verdict.DOUBT):
-                    _, stopped = insert(connection, found, now, now)
+                    _, stopped = insert(connection, found, jobs, now, now)
                     revoked += [job.id for job in stopped]
                     if found.entry is not Entry.QUEUE:
                         continue
@@ -254,7 +255,7 @@ class Ledger:
             job = job_by_id(connection, job_id)
             if job is None or job.state is State.SUPERSEDED or job.place.folder != place.folder:
                 return False
-            revoked = supersede_at(connection, place, now)
+            revoked = supersede(connection, jobs_at(connection, place), now)
             moved = move(connection, job, Event.RENAME)
             folder = folder_id(connection, place.folder)
             directory = directory_id(connection, folder, place.directory)

@@ -123,7 +123,9 @@ class Job:
     """One row. Instants are seconds since the epoch, `None` where it has not happened yet.
 
     `digest` is the SHA-256 of the first `digest_bytes` bytes that were sent: of the whole content once those are
-    `size_bytes`. `offset_bytes` is a hint; the truth is the server's.
+    `size_bytes`. `offset_bytes` is a hint; the truth is the server's. `final_answer`: the error that the server
+    answered the request with the last byte with, while it is not known what became of that. `waiting_since`: since
+    when it has waited to be sent, where that is not since `created_at`.
     """
 
     id: int
@@ -146,6 +148,8 @@ class Job:
     digest_bytes: int
     last_error: str | None
     reason: str | None
+    final_answer: str | None = None
+    waiting_since: float | None = None
 
     @property
     def size_bytes(self) -> int:

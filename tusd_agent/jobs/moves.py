@@ -14,13 +14,13 @@ from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, t
 COLUMNS = frozenset(
     {
         "not_before", "claimed_at", "delivered_at", "finished_at", "attempts", "restarts", "claim_id",
-        "upload_url", "offset_bytes", "digest", "digest_bytes", "last_error", "reason",
+        "upload_url", "offset_bytes", "digest", "digest_bytes", "last_error", "reason", "final_answer", "waiting_since",
     }
 )  # fmt: skip
 """The columns that an event may change under their own names; path and fingerprint have verbs of their own."""
 
 FRESH_UPLOAD: Mapping[str, Any] = MappingProxyType(
-    {"upload_url": None, "offset_bytes": 0, "digest": None, "digest_bytes": 0}
+    {"upload_url": None, "offset_bytes": 0, "digest": None, "digest_bytes": 0, "final_answer": None}
 )
 """The columns of a job none of whose content lies on a server."""
 
@@ -92,12 +92,14 @@ def jobs_of_file(connection: sqlite3.Connection, found: Found) -> list[Job]:
     return [job_of(row) for row in rows]
 
 
-def insert(connection: sqlite3.Connection, found: Found, now: float, not_before: float) -> tuple[int, list[Job]]:
-    """A new job for this content; the older ones of its path that wait, send or failed are superseded.
+def insert(
+    connection: sqlite3.Connection, found: Found, older: list[Job], now: float, not_before: float
+) -> tuple[int, list[Job]]:
+    """A new job for this content; of the `older` ones, all of its path, those that wait, send or failed are superseded.
 
     Returns the new job's id and the superseded jobs that a worker was sending.
     """
-    revoked = supersede_at(connection, found.place, now)
+    revoked = supersede(connection, older, now)
     folder = folder_id(connection, found.place.folder)
     directory = directory_id(connection, folder, found.place.directory)
     fingerprint = found.fingerprint
@@ -121,19 +123,19 @@ def insert(connection: sqlite3.Connection, found: Found, now: float, not_before:
             fingerprint.inode,
             not_before,
             now,
-            newest_placed(connection, directory, found.place.name) or 0,
+            (newest_placed(connection, directory, found.place.name) or 0) if older else 0,
         ),
     )
     return int(made.lastrowid or 0), revoked
 
 
-def supersede_at(connection: sqlite3.Connection, place: Place, now: float) -> list[Job]:
-    """Other content is at the path now: its jobs that wait, send or failed are superseded, their uploads terminated.
+def supersede(connection: sqlite3.Connection, jobs: list[Job], now: float) -> list[Job]:
+    """Other content is at their path now: those that wait, send or failed are superseded, their uploads terminated.
 
     Returns those that a worker was sending.
     """
     revoked = []
-    for older in jobs_at(connection, place):
+    for older in jobs:
         if older.state in SUPERSEDABLE:
             abandon_upload(connection, older, now)
             move(connection, older, Event.SUPERSEDE, finished_at=now, reason="its path holds newer content")

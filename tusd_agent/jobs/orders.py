@@ -139,7 +139,7 @@ class Orders:
                 while rows := connection.execute(query, (folder, endpoint)).fetchall():  # each leaves what is chosen
                     for job in map(job_of, rows):
                         if removed is None:
-                            move(connection, job, Event.RELEASE, reason=None, not_before=now)
+                            move(connection, job, Event.RELEASE, reason=None, not_before=now, waiting_since=now)
                         elif job.state is State.PENDING:
                             move(connection, job, Event.HOLD, reason=removed)
                             held += 1
@@ -174,15 +174,15 @@ def _order(connection: sqlite3.Connection, verb: Verb, job: Job, now: float, rea
         case Verb.HOLD:
             changes = {"reason": reason or "held by the operator"}
         case Verb.RELEASE:
-            changes = {"attempts": 0, "not_before": now, "finished_at": None, "reason": None}
+            changes = {"attempts": 0, "not_before": now, "finished_at": None, "reason": None, "waiting_since": now}
         case Verb.ADOPT:
             changes = {"finished_at": now, "reason": "adopted: taken as sent before"}
         case Verb.RESEND:
-            changes = {**_AGAIN, "not_before": now, "delivered_at": None, **FRESH_UPLOAD}
+            changes = {**_AGAIN, "not_before": now, "waiting_since": now, "delivered_at": None, **FRESH_UPLOAD}
         case Verb.RETRY if job.state in (State.PENDING, State.DELIVERED):
-            changes = {"not_before": now}
+            changes = {"not_before": now, "waiting_since": now}
         case Verb.RETRY:
-            changes = {**_AGAIN, "not_before": now}
+            changes = {**_AGAIN, "not_before": now, "waiting_since": now}
             if job.reason == FINISHED_WITH_SERVER_ERROR or job.state is State.CANCELLED:
                 changes |= FRESH_UPLOAD
     after = move(connection, job, Event(verb), **changes)

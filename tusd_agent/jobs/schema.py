@@ -1,5 +1,32 @@
 """The tables, and how an older database becomes a present one. ``PRAGMA user_version`` counts the steps taken."""
 
+import sqlite3
+
+IS_TRIED = "claim_id > 0"
+"""Of a job that a worker had before."""
+
+AGE = "COALESCE(waiting_since, created_at)"
+"""Since when a job has waited to be sent: since it was made, or since the operator asked for it (again)."""
+
+DEFAULT_SMALL_FILE_BYTES = 16 << 20
+
+
+def is_large(small_file_bytes: int) -> str:
+    """The condition for a job of a file that is larger than that."""
+    return f"size_bytes > {small_file_bytes:d}"
+
+
+def _waiting_index(small_file_bytes: int) -> str:
+    return (
+        "CREATE INDEX jobs_waiting ON jobs "
+        f"(folder_id, endpoint, {IS_TRIED}, {is_large(small_file_bytes)}, not_before) "
+        "WHERE state IN ('pending', 'delivered')"
+    )
+
+
+_AGE_INDEX = f"CREATE INDEX jobs_by_age ON jobs (folder_id, {AGE}) WHERE state = 'pending'"
+
+
 SCHEMA_STEPS: tuple[str, ...] = (
     """
     CREATE TABLE folders (
@@ -112,6 +139,33 @@ SCHEMA_STEPS: tuple[str, ...] = (
     -- When the path of a job that has ended was first found absent, and has been ever since.
     ALTER TABLE jobs ADD COLUMN absent_since REAL;
     """,
+    f"""
+    -- What the server answered to the request with the last byte, where that was an error and nothing was heard since:
+    -- should the upload turn out to be complete, this says that it is not to be trusted.
+    ALTER TABLE jobs ADD COLUMN final_answer TEXT;
+    ALTER TABLE jobs ADD COLUMN waiting_since REAL;
+
+    CREATE INDEX jobs_working ON jobs (state) WHERE state IN ('uploading', 'disposing');
+    DROP INDEX jobs_waiting;
+    {_waiting_index(DEFAULT_SMALL_FILE_BYTES)};
+    """,
 )
 
 SCHEMA_VERSION = len(SCHEMA_STEPS)
+
+
+def fit_indexes(connection: sqlite3.Connection, small_file_bytes: int, *, by_age: bool) -> None:
+    """Makes the indexes whose shape depends on the settings what these ask for; costs nothing where they are so.
+
+    `by_age`: whether jobs are looked for by their age. Within the caller's transaction.
+    """
+    wanted = {"jobs_waiting": _waiting_index(small_file_bytes), "jobs_by_age": _AGE_INDEX if by_age else None}
+    for name, definition in wanted.items():
+        found = connection.execute(
+            "SELECT sql FROM sqlite_schema WHERE type = 'index' AND name = ?", (name,)
+        ).fetchone()
+        if (found and found[0]) == definition:
+            continue
+        connection.execute(f"DROP INDEX IF EXISTS {name}")
+        if definition is not None:
+            connection.execute(definition)

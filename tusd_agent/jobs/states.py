@@ -66,6 +66,7 @@ class Event(StrEnum):
     RESEND = "resend"
     ADOPT = "adopt"
     RECOVER = "recover"
+    EXPIRE = "expire"
 
 
 _PENDING, _UPLOADING, _DELIVERED, _DISPOSING = (
@@ -138,6 +139,8 @@ TABLE: Mapping[tuple[State | None, Event], State] = MappingProxyType(
         (_PENDING, Event.RETRY): _PENDING,
         (_DELIVERED, Event.RETRY): _DELIVERED,
         (_DONE, Event.RESEND): _PENDING,
+        # nobody wants it any more: the folder's give_up_after_seconds
+        (_PENDING, Event.EXPIRE): _FAILED,
         # after a crash
         (_UPLOADING, Event.RECOVER): _PENDING,
         (_DISPOSING, Event.RECOVER): _DELIVERED,
@@ -150,6 +153,9 @@ SUPERSEDABLE = frozenset(state for state, event in TABLE if event is Event.SUPER
 
 FINISHED_WITH_SERVER_ERROR = "finished with server error"
 """The reason of a failure whose upload is complete by its offset, though the server refused it at the very end."""
+
+TOO_OLD = "too old"
+"""The reason of a failure of a job that waited longer than its folder's settings allow, whatever it waited for."""
 
 LEDGER_LOST = "ledger lost"
 """The reason of a job that is held because the ledger is incomplete: its content may have been sent before."""

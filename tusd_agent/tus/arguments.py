@@ -9,8 +9,8 @@ from .headers import check_header_value, kind_of
 
 _PATH = "the path of a file (str or Path), or a binary file-like object such as open(path, 'rb')"
 _SIZES = ("chunk_size", "small_file_bytes")
-_CALLABLES = ("on_created", "on_retry", "throttle", "on_progress", "progress_callback")
-_TEXTS = ("idempotency_key", "filename")
+_CALLABLES = ("on_created", "on_retry", "throttle", "on_progress", "progress_callback", "on_final_answer")
+_TEXTS = ("idempotency_key", "filename", "final_answer")
 
 
 def check_settings(**settings: Any) -> None:
@@ -18,8 +18,8 @@ def check_settings(**settings: Any) -> None:
     for name in ("chunk_size", "small_file_bytes", "max_retries"):
         if name != "chunk_size" or settings[name] is not None:
             check_count(name, settings[name])
-    for name in ("retry_delay", "max_retry_delay", "min_retry_delay"):
-        if _number(name, settings[name]) < 0:
+    for name in ("retry_delay", "max_retry_delay", "min_retry_delay", "max_retry_after"):
+        if not _number(name, settings[name]) >= 0:  # nor is it no number at all
             raise ValueError(f"{name} is {settings[name]}; give a number of seconds, 0 or more")
     for name in ("timeout", "connect_timeout"):
         seconds = settings[name]
@@ -28,6 +28,9 @@ def check_settings(**settings: Any) -> None:
     check_headers("headers", settings["headers"])
     if settings["proxies"] is not None:
         _check_mapping("proxies", settings["proxies"], "{'https': 'http://host:port'}")
+        for scheme, proxy in settings["proxies"].items():
+            if proxy is not None and not isinstance(proxy, str):
+                raise _wrong(f"the proxy for {scheme!r}", proxy, "text, such as 'http://host:port'")
     store = settings["store"]
     if store is not None and not all(hasattr(store, name) for name in ("get", "put", "delete")):
         raise _wrong("store", store, "FileStore(folder), MemoryStore(), or an object with get, put and delete")
@@ -42,7 +45,8 @@ def check_options(options: Mapping[str, Any]) -> None:
         if name in ("chunk_size", "max_restarts", "size"):
             check_count(name, value)
         elif name == "deadline":
-            _number(name, value)
+            if _number(name, value) != value:  # float("nan") would never pass
+                raise ValueError(f"deadline is {value}; give a number of seconds")
         elif name == "cancel" and not hasattr(value, "is_set"):
             raise _wrong(name, value, "a threading.Event, or another object with is_set()")
         elif name == "request_headers":
@@ -99,11 +103,13 @@ def check_data(data: Any) -> None:
     if isinstance(data, str):
         raise TypeError("upload_bytes takes bytes, not text: give text.encode(), or call upload(path) for a file")
     try:
-        memoryview(data)
+        contiguous = memoryview(data).c_contiguous
     except TypeError:
         raise TypeError(
             f"upload_bytes takes bytes, not {_what(data)}; files and file-like objects are uploaded by upload"
         ) from None
+    if not contiguous:
+        raise TypeError(f"upload_bytes takes bytes in one piece, not a {_what(data)} with gaps; give bytes(data)")
 
 
 def check_source(source: Any) -> None:

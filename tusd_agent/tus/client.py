@@ -9,10 +9,11 @@ from .conveniences import File, Metadata, Progress, ProgressCallback, opened, wi
 from .one_request import OneRequest
 from .order import CallOptions, UploadResult
 from .overriding import OverridingTransport
+from .retry import MAX_RETRY_AFTER_SECONDS
 from .sources import BytesSource, FileSource, Source
 from .streams import StreamSource
 from .transport import Headers
-from .trust import trusted
+from .trust import Path, shown, trusted
 
 if TYPE_CHECKING:
     import requests
@@ -33,17 +34,20 @@ class TUSClient(OneRequest):
     `connect_timeout`: seconds for a connection to be made (None: as `timeout`).
     `max_retries`: further attempts after one without progress; `retry_delay`, `max_retry_delay`: the first and the
     longest pause (seconds, exponential, full jitter); `min_retry_delay`: the shortest, for servers need that long to
-    notice a cut connection. `headers`: sent with every request to the endpoint's origin and to no other; values may be
-    callables, evaluated for each request. `allow_empty=False` refuses empty files. `allow_other_origin`: accept upload
-    URLs on another host. `store`: remembers the URLs of unfinished uploads (`FileStore`), so that the same `upload` of
-    the same file goes on after a crash. `small_file_bytes`: up to this size `upload` and `upload_bytes` send the body
-    with the creation, where the server offers it and neither `store` nor `on_created` waits for the URL; should that
-    answer be lost, the next attempt makes a second copy on the server. 0: never. `checksum`: see `CallOptions`.
-    `method_override`: send PATCH and DELETE as POST; left False, a 405 or 501 teaches it. `verify`: True, False,
-    "system" for what OpenSSL trusts on this machine, or a file of CA certificates; `cert`: a client's certificate,
-    (file, key file) or one file with both; `proxies`: as for requests. Proxies and netrc are read once from the
-    environment.
-    `session` may be replaced by any `requests.Session`, which then keeps its own ways.
+    notice a cut connection; `max_retry_after`: the longest pause that is made because the server asks for it
+    (Retry-After), where it asks for more the call ends. `headers`: sent with every request to the endpoint's origin and
+    to no other; values may be callables, evaluated for each request. `allow_empty=False` refuses empty files.
+    `allow_other_origin`: accept upload URLs on another host. `store`: remembers the URLs of unfinished uploads
+    (`FileStore`), so that the same `upload` of the same file goes on after a crash. `small_file_bytes`: up to this size
+    `upload` and `upload_bytes` send the body with the creation, where the server offers it and neither `store` nor
+    `on_created` waits for the URL; should that answer be lost, the next attempt makes a second copy on the server. 0:
+    never. `checksum`: see `CallOptions`. `method_override`: send PATCH and DELETE as POST; left False, a 405 or 501
+    teaches it. `verify`: True, False, "system" for what OpenSSL trusts on this machine, or a file of CA certificates;
+    `cert`: a client's certificate, (file, key file) or one file with both; `proxies`: as for requests. Proxies and
+    netrc are read once from the environment.
+    `session` may be replaced by any `requests.Session`, which then keeps its own ways: while it waits for the network,
+    neither `cancel` nor `deadline` ends that before `timeout` does.
+    A process that is forked off opens connections of its own; a session that was put in place is for one process.
     """
 
     def __init__(
@@ -61,11 +65,12 @@ class TUSClient(OneRequest):
         method_override: bool = False,
         allow_empty: bool = True,
         allow_other_origin: bool = False,
-        verify: bool | str = True,
-        cert: str | tuple[str, str] | None = None,
+        verify: bool | Path = True,
+        cert: Path | tuple[Path, Path] | None = None,
         proxies: Mapping[str, str] | None = None,
         max_retry_delay: float = 60.0,
         min_retry_delay: float = 0.5,
+        max_retry_after: float = MAX_RETRY_AFTER_SECONDS,
         connect_timeout: float | None = None,
     ) -> None:
         arguments.check_settings(
@@ -76,6 +81,7 @@ class TUSClient(OneRequest):
             retry_delay=retry_delay,
             max_retry_delay=max_retry_delay,
             min_retry_delay=min_retry_delay,
+            max_retry_after=max_retry_after,
             small_file_bytes=small_file_bytes,
             headers=headers,
             proxies=proxies,
@@ -89,7 +95,7 @@ class TUSClient(OneRequest):
             timeout_seconds=timeout,
             connect_timeout_seconds=connect_timeout,
             verify=trusted(verify),
-            cert=cert,
+            cert=shown(cert),
             proxies=proxies,
         )
         super().__init__(transport)
@@ -98,6 +104,7 @@ class TUSClient(OneRequest):
         self.retry_delay = retry_delay
         self.max_retry_delay = max_retry_delay
         self.min_retry_delay = min_retry_delay
+        self.max_retry_after = max_retry_after
         self.store = store
         self.small_file_bytes = small_file_bytes
         self.checksum = checksum

@@ -3,7 +3,9 @@
 There is no session until somebody asks for it, or a request needs one: for TLS, a proxy, cookies, an odd URL.
 """
 
+import os
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -49,6 +51,7 @@ class Connections:
         self._lock = threading.Lock()
         # Of origins to which requests go without a session.
         self._plain: dict[tuple[str, str, int], PlainPool] = {}
+        _all.add(self)
 
     @property
     def session(self) -> "requests.Session":
@@ -119,8 +122,36 @@ class Connections:
             if session is not None:
                 session.close()
 
+    def leave_to_parent(self) -> None:
+        """In a child process: what is open is the parent's, and requests of two processes must not mix on it.
+
+        Asks for no lock: whoever had it may not have come along. A session that is not the own one keeps its own ways.
+        """
+        self._lock = threading.Lock()
+        pools, self._plain = self._plain, {}
+        for pool in pools.values():
+            pool.leave_to_parent()
+        if self._own is not None:
+            from .wire import UploadAdapter  # who has a session has loaded it
+
+            for prefix, adapter in self._own.adapters.items():
+                if type(adapter) is UploadAdapter:
+                    self._own.adapters[prefix] = UploadAdapter()
+
     def _close_plain(self) -> None:
         with self._lock:
             pools, self._plain = self._plain, {}
         for pool in pools.values():
             pool.close()
+
+
+_all: "weakref.WeakSet[Connections]" = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for connections in _all:
+        connections.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from .arguments import check_file
 from .metadata import MetadataValue
 from .sources import FileSource, Source
-from .streams import Readable, SeekableSource, StreamSource, of_stream
+from .streams import Readable, SeekableSource, StreamSource, check_given_size, of_stream
 
 Metadata = Mapping[str, MetadataValue]
 ProgressCallback = Callable[[int, int], None]
@@ -49,7 +49,8 @@ def opened(file: File, size: int | None) -> Iterator[tuple[FileSource | Seekable
     check_file(file)
     if isinstance(file, str | os.PathLike):
         with FileSource(file) as source:
-            yield source, os.path.basename(os.fspath(file))
+            check_given_size(source.size, size, source.path)
+            yield source, os.path.basename(source.path)
         return
     name = getattr(file, "name", None)
     yield of_stream(file, size), os.path.basename(name) if isinstance(name, str) and name else None

@@ -71,9 +71,17 @@ def network_failure(method: str, url: str, error: BaseException, proxy: Proxy | 
             "CURL_CA_BUNDLE.",
             url=url,
         )
+    if isinstance(root, ssl.SSLError) and _of_a_file(root):
+        return UntrustedServer(
+            f"{where}: a file for TLS can't be used ({_detail(root)}); nothing was sent. `verify` must hold CA "
+            "certificates, `cert` a certificate and the key that belongs to it, all of them PEM.",
+            url=url,
+        )
     if isinstance(root, ssl.SSLError | SSLError):
         return UploadInterrupted(
-            f"{where}: TLS failed ({_detail(root)}). Does the server speak https at this port?", url=url
+            f"{where}: TLS failed ({_detail(root)}). Does the server speak https at this port, and does it want a "
+            "client's certificate (`cert`)?",
+            url=url,
         )
     if isinstance(root, http.client.HTTPException) and not isinstance(root, ConnectionError):
         return UploadInterrupted(
@@ -87,6 +95,11 @@ def network_failure(method: str, url: str, error: BaseException, proxy: Proxy | 
             url=url,
         )
     return UploadInterrupted(f"{where}: no answer ({_detail(root)}); {_next(method)}", url=url)
+
+
+def _of_a_file(error: ssl.SSLError) -> bool:
+    """Whether OpenSSL could not read, or match, what it was given in a file (ERR_get_error(3): the library)."""
+    return getattr(error, "library", None) in ("PEM", "X509") or "PEM lib" in str(error)
 
 
 def _unasked(method: str) -> str:

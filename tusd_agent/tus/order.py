@@ -41,13 +41,17 @@ class UploadResult(Record):
 class CallOptions(TypedDict, total=False):
     """What every call that sends takes besides its own arguments.
 
-    `chunk_size`: bytes per PATCH, for this call. `cancel`: obeyed within a second, name resolution apart. `deadline`:
-    seconds for the whole call. `max_restarts`: how often an upload that the server lost (404, 410) is begun anew.
-    `request_headers`: sent with this call's requests only. `on_created(url)`: called before the first byte of the
-    body leaves. `on_retry(error, fruitless, seconds)`: before each pause; what failed, how many attempts in a row
-    brought nothing (of `max_retries` + 1), and how long the pause is. `throttle(bytes)`: called before each block.
+    `chunk_size`: bytes per PATCH, for this call. `cancel`: obeyed within a second, name resolution apart, and what a
+    session of the caller's own waits for. `deadline`: seconds for the whole call. `max_restarts`: how often an upload
+    that the server lost (404, 410) is begun anew. `request_headers`: sent with this call's requests only.
+    `on_created(url)`: called before the first byte of the body leaves. `on_retry(error, fruitless, seconds)`: before
+    each pause; what failed, how many attempts in a row brought nothing (of `max_retries` + 1), and how long the pause
+    is. `throttle(bytes)`: called before each block.
     `idempotency_key`: sent with the creation, by default a new one. `checksum`: `"sha1"` or another of `hashlib`'s
-    names, or `"auto"`; each PATCH then has `Upload-Checksum`.
+    names, or `"auto"`; each PATCH then has `Upload-Checksum`. `on_final_answer(text)`: called at once when the request
+    with the last byte is answered with an error, and with None when the server turns out not to have it all; a call
+    that goes on with such an upload gives that text as `final_answer`, and raises `FinishedWithServerError` where the
+    server has it all.
     """
 
     chunk_size: int | None
@@ -60,6 +64,8 @@ class CallOptions(TypedDict, total=False):
     throttle: Callable[[int], None] | None
     idempotency_key: str | None
     checksum: str | None
+    final_answer: str | None
+    on_final_answer: Callable[[str | None], None] | None
 
 
 class Order(NamedTuple):
@@ -86,6 +92,8 @@ class Order(NamedTuple):
     on_progress: Callable[[int, int], None] | None = None
     on_retry: OnRetry | None = None
     throttle: Callable[[int], None] | None = None
+    final_answer: str | None = None
+    on_final_answer: Callable[[str | None], None] | None = None
 
 
 class Learnt:

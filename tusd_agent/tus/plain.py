@@ -110,6 +110,11 @@ class PlainPool:
                 return
         connection.close()
 
+    def leave_to_parent(self) -> None:
+        """In a child process, without the lock: its copies are closed, the connections stay."""
+        for connection in self._idle:
+            connection.close()
+
     def close(self) -> None:
         """Closes what is idle now, and the others when they are given back."""
         with self._lock:

@@ -180,6 +180,7 @@ class RetryBudget:
         watch: Watch,
         jitter: Callable[[float, float], float] | None = None,
         on_retry: OnRetry | None = None,
+        max_retry_after_seconds: float = MAX_RETRY_AFTER_SECONDS,
     ) -> None:
         self.attempts = 0
         self._max_retries = max_retries
@@ -189,6 +190,7 @@ class RetryBudget:
         self._watch = watch
         self._jitter = jitter or _uniform
         self._on_retry = on_retry
+        self._max_retry_after_seconds = max_retry_after_seconds
         self._fruitless = 0
         self._failed_with: BaseException | None = None
 
@@ -242,6 +244,8 @@ class RetryBudget:
     def _may_retry(self, error: BaseException) -> bool:
         self._failed_with = error
         if not isinstance(error, UploadInterrupted) or isinstance(error, UntrustedServer):
+            return False
+        if (error.retry_after_seconds or 0.0) > self._max_retry_after_seconds:
             return False
         return self._fruitless <= self._max_retries
 

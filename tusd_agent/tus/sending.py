@@ -26,7 +26,7 @@ class Sender:
     def __init__(self, transport: Transport) -> None:
         self.chunk_size: int | None = None
         self.max_retries = 0
-        self.retry_delay = self.max_retry_delay = self.min_retry_delay = 0.0
+        self.retry_delay = self.max_retry_delay = self.min_retry_delay = self.max_retry_after = 0.0
         self.store: UploadStore | None = None
         self.checksum: str | None = None
         self.allow_empty = True
@@ -146,7 +146,9 @@ class Sender:
 
     def _budget(self, watch: Watch, on_retry: OnRetry | None = None) -> RetryBudget:
         delays = self.retry_delay, self.max_retry_delay, self.min_retry_delay
-        return RetryBudget(self.max_retries, *delays, watch, on_retry=on_retry)
+        return RetryBudget(
+            self.max_retries, *delays, watch, on_retry=on_retry, max_retry_after_seconds=self.max_retry_after
+        )
 
     def _claim(self, upload: Upload, url: str) -> None:
         """Two writers of one upload would cut each other off without end."""

@@ -47,7 +47,7 @@ class FileSource:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)  # those of os.scandir(b"…") are bytes
         # O_NONBLOCK: opening a FIFO without a writer would otherwise hang.
         flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
         try:
@@ -76,7 +76,7 @@ class FileSource:
     def identity(self) -> tuple[str, int, int, int]:
         """Real path, size in bytes, mtime_ns and inode: the same for the same content in the same place."""
         size, mtime_ns, inode, _ = self._identity
-        return os.path.realpath(os.fsdecode(self.path)), size, mtime_ns, inode
+        return os.path.realpath(self.path), size, mtime_ns, inode
 
     def readinto(self, offset: int, buffer: memoryview) -> int:
         """Raises `SourceChanged` when the file is no longer what was opened, OSError when the disk fails."""
@@ -117,7 +117,7 @@ class FileSource:
         self.close()
 
 
-def _shown(path: str | bytes) -> str:
+def _shown(path: str) -> str:
     return repr(path) if len(path) <= 1000 else f"{path[:40]!r}… ({len(path)} characters)"
 
 
@@ -131,6 +131,6 @@ def identity_of(stream: object) -> tuple[int, int, int, int] | None:
         return None
     try:
         found = os.fstat(stream.fileno())
-    except OSError:  # also io.UnsupportedOperation: a buffer over something else
+    except (OSError, AttributeError):  # a buffer over something else: io.UnsupportedOperation, tarfile has no fileno
         return None
     return _identity(found) if stat.S_ISREG(found.st_mode) else None

@@ -8,6 +8,7 @@ go when the upload is finished, when the server has it no longer, and when it ex
 import hashlib
 import json
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from .errors import TUSUploadError, UploadInterrupted
 from .metadata import MetadataValue, encode
 
 _VERSION = 1
+_KEY = re.compile(r"[0-9a-f]{64}")  # what `key_of` gives
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ class FileStore:
             self._sync_folder()
 
     def delete(self, key: str) -> None:
-        with suppress(FileNotFoundError):
+        with self._usable(), suppress(FileNotFoundError):
             self._path(key).unlink()
 
     @contextmanager
@@ -150,6 +152,8 @@ class FileStore:
                 raise UploadInterrupted(
                     "this very upload is being sent by another call, with the same store; wait for that"
                 ) from None
+            except OSError:  # a file system without locks: as where there is no flock
+                break
             os.close(descriptor)
         try:
             yield
@@ -161,23 +165,27 @@ class FileStore:
     def prune(self, older_than_seconds: float, now: Callable[[], float] = time.time) -> int:
         """Removes entries that expired or were made so long ago; how many those were.
 
-        What processes that were killed left behind besides, and nobody holds, goes with them.
+        What processes that were killed left behind besides, and nobody holds, goes with them. Files of other names
+        than a store gives are not its own, and stay.
         """
         removed = 0
-        for path in self.folder.glob("*.json"):
+        for path in self._files(".json"):
             entry = self.get(path.stem)
             made_at = entry.created_at if entry is not None else 0.0
             expired = entry is not None and entry.expires_at is not None and entry.expires_at <= now()
             if expired or now() - made_at > older_than_seconds:
                 self.delete(path.stem)
                 removed += 1
-        for path in [*self.folder.glob("*.lock"), *self.folder.glob(".new-*")]:
+        for path in [*self._files(".lock"), *self.folder.glob(".new-*")]:
             with suppress(FileNotFoundError, UploadInterrupted):
                 if now() - path.stat().st_mtime <= older_than_seconds:
                     continue
                 with self.hold(path.stem) if path.suffix == ".lock" else nullcontext():
                     path.unlink()
         return removed
+
+    def _files(self, suffix: str) -> list[Path]:
+        return [path for path in self.folder.glob(f"*{suffix}") if _KEY.fullmatch(path.stem)]
 
     @contextmanager
     def _usable(self) -> Iterator[None]:

@@ -126,12 +126,15 @@ def of_stream(stream: BinaryIO | Readable, size: int | None = None) -> SeekableS
     seekable = getattr(stream, "seekable", None)
     if seekable is not None and seekable():
         source = SeekableSource(stream)  # type: ignore[arg-type]  # whoever says it is seekable has tell and seek
-        if size is not None and size != source.size:
-            raise SourceChanged(
-                f"File size of {name_of(stream)!r} is {source.size} bytes, but was given as {size}; leave `size` out"
-            )
+        check_given_size(source.size, size, name_of(stream))
         return source
     return StreamSource(stream, size)
+
+
+def check_given_size(found: int, given: int | None, name: str) -> None:
+    """Raises `SourceChanged` where the caller expects another size than there is."""
+    if given is not None and given != found:
+        raise SourceChanged(f"File size of {name!r} is {found} bytes, but was given as {given}; leave `size` out")
 
 
 def name_of(stream: object) -> str:

@@ -117,6 +117,10 @@ class Transport:
         credentials = [Credentials(self._headers, self.endpoint)]
         if extra is not None:
             credentials.append(extra)
+        if isinstance(url, str) and "@" in url:
+            url, userinfo = split_credentials(url)
+            if userinfo is not None:  # what headers say comes later, and counts
+                credentials.insert(0, Credentials({"Authorization": basic(*userinfo)}, url))
         renewable = any(callable(value) for part in credentials for value in part.headers.values())
         for _ in range(MAX_REDIRECTS + 1):
             watch.check()

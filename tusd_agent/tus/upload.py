@@ -87,6 +87,7 @@ class Upload:
         # Offset and bytes of a body that got no answer.
         self._cut: tuple[int, int] | None = None
         self._final_error: TUSUploadError | None = None
+        self._final_answer = order.final_answer
         self._beginning = Beginning(order, transport, discovery, learnt, watch)
         self._chunks = Chunks(order, learnt, watch)
         self._credentials = self._call_credentials()
@@ -140,6 +141,7 @@ class Upload:
         self._resumed_from = 0
         self._must_ask = self._said_complete = False
         self._final_error = None
+        self._note_final_answer(None)
 
     def _run_attempts(self) -> str:
         try:
@@ -220,18 +222,26 @@ class Upload:
                 self._learnt.swallowed(self._cut[1])
         self._must_ask = False
         self._cut = None
-        if self.offset == self.size and self._declared and self._final_error is not None:
+        if self.offset == self.size and self._declared and self._final_answer is not None:
             error = self._final_error
             raise FinishedWithServerError(
-                f"The server has all {self.size} bytes of {redact(url)}, but answered the last request {error.status}: "
-                f"{error.server_text or 'without a text'}. Look there whether it made use of them; it is not sent "
-                "again by itself.",
-                status=error.status,
-                server_text=error.server_text,
+                f"The server has all {self.size} bytes of {redact(url)}, but answered the last request "
+                f"{self._final_answer}. Look there whether it made use of them; it is not sent again by itself.",
+                status=error.status if error is not None else None,
+                server_text=error.server_text if error is not None else None,
                 url=url,
                 offset=self.offset,
             )
         self._final_error = None
+        self._note_final_answer(None)
+
+    def _note_final_answer(self, text: str | None) -> None:
+        if text == self._final_answer:
+            return
+        self._final_answer = text
+        if self._order.on_final_answer is not None:
+            with caller_speaks():
+                self._order.on_final_answer(text)
 
     def _agree_on_length(self, url: str, state: UploadState) -> None:
         self._declared = not state.deferred
@@ -342,4 +352,5 @@ class Upload:
             self._mismatches += answer.status == CHECKSUM_MISMATCH
             if start + length == self.size and answers_the_last_byte(error):
                 self._final_error = error
+                self._note_final_answer(f"{error.status}: {error.server_text or 'without a text'}")
             raise error

@@ -1,0 +1,81 @@
+"""One endpoint as the pool sees it: its rules, its breaker, and what is on its way there.
+
+Not thread-safe: the pool holds a lock.
+"""
+
+from dataclasses import dataclass, field
+
+from ..jobs.waiting import Head
+from .breaker import Breaker, BreakerState
+from .rules import EndpointRules
+from .turns import admits
+
+
+@dataclass(slots=True)
+class Line:
+    """One endpoint as the pool sees it.
+
+    `in_flight` are its jobs, `large` those of them that are large, `recent` those that began since the breaker opened.
+    """
+
+    rules: EndpointRules
+    breaker: Breaker
+    in_flight: set[int] = field(default_factory=set)
+    large: set[int] = field(default_factory=set)
+    recent: set[int] = field(default_factory=set)
+    answered_at: float | None = None
+
+    def admits(self, head: Head, now: float) -> bool:
+        """Whether this head may go there now."""
+        limit, full = self.breaker.limit(now), self.breaker.full_concurrency
+        # What runs since before the breaker opened does not keep others from probing.
+        counted = self.in_flight if self.breaker.state is BreakerState.CLOSED else self.recent
+        large = head.kind.large
+        return admits(limit, len(counted), len(counted & self.large), large=large) and admits(
+            full, len(self.in_flight), len(self.large), large=large
+        )
+
+    @property
+    def may_probe_at(self) -> float | None:
+        """When the next probe may begin (monotonic); `None`: none is waited for, or one is under way."""
+        return self.breaker.probe_at if self.breaker.state is BreakerState.OPEN and not self.recent else None
+
+    def begin(self, job_id: int, *, large: bool) -> None:
+        """A job is on its way there."""
+        self.in_flight.add(job_id)
+        self.recent.add(job_id)
+        if large:
+            self.large.add(job_id)
+
+    def end(self, job_id: int) -> None:
+        """It is no more."""
+        for those in (self.in_flight, self.large, self.recent):
+            those.discard(job_id)
+
+    def state(self, wall_offset_seconds: float) -> "EndpointState":
+        """As `status` shows it; `wall_offset_seconds` is what the wall clock is ahead of the monotonic one."""
+        is_open = self.breaker.state is BreakerState.OPEN
+        return EndpointState(
+            self.rules.name,
+            self.rules.url,
+            self.breaker.state,
+            self.breaker.reason,
+            self.breaker.probe_at + wall_offset_seconds if is_open else None,
+            len(self.in_flight),
+            self.answered_at,
+            self.rules.throttle.rate_bytes_per_second,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointState:
+    """An endpoint for `status`. Instants are seconds since the epoch."""
+
+    name: str
+    url: str
+    breaker: BreakerState
+    reason: str | None
+    next_probe_at: float | None
+    in_flight: int
+    answered_at: float | None
+    rate_limit_bytes_per_second: float

@@ -1,0 +1,210 @@
+"""What the agent tells of itself: the status, why it is degraded, one line of it all."""
+
+import os
+from collections.abc import Callable
+
+from .. import __version__
+from ..config import (
+    Settings,
+    WatchSettings,
+)
+from ..control.replies import (
+    Endpoint,
+    Explanation,
+    Folder,
+    InFlight,
+    Status,
+    Watcher,
+    bytes_by_state,
+    escaped,
+    job_reply,
+    jobs_by_state,
+    path_b64,
+)
+from ..delivery.flight import FlightFigures
+from ..delivery.line import EndpointState
+from ..delivery.pool import Pool
+from ..intake.folder import FolderState, WatcherHealth
+from ..intake.intake import Intake
+from ..jobs.database import Database, DatabaseUnusable
+from ..jobs.model import shown
+from ..jobs.reader import Count, Reader
+from ..jobs.states import WAITING, WORKING, State
+
+
+class Reporting:
+    """What the agent tells of itself. Any thread may ask. `state` is set by the service: starting, ok, stopping."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        database: Database,
+        intake: Intake,
+        pool: Pool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.state = "starting"
+        self._settings = settings
+        self._reader = reader
+        self._database = database
+        self._intake = intake
+        self._pool = pool
+        self._clock = clock
+        self._started_at = clock()
+
+    def status(self) -> Status:
+        """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
+        now = self._clock()
+        counts = self._reader.counts()
+        busy = {count.endpoint for count in counts if count.state in WAITING | WORKING}
+        endpoints = [_endpoint(state, state.name in busy) for state in self._pool.endpoint_states()]
+        by_path = {str(watch.path): watch for watch in self._settings.watch}
+        folders = [_folder(state, by_path[state.path], counts) for state in self._intake.folder_states()]
+        reasons = self._reasons(endpoints, counts)
+        return Status(
+            state=self._shown_state(reasons),
+            reasons=reasons,
+            version=__version__,
+            pid=os.getpid(),
+            uid=os.geteuid(),
+            started_at=self._started_at,
+            now=now,
+            database_bytes=self._database.size_bytes,
+            jobs=jobs_by_state(counts),
+            bytes=bytes_by_state(counts),
+            folders=folders,
+            watcher=_watcher(self._intake.health()),
+            endpoints=endpoints,
+            in_flight=self.flights(),
+        )
+
+    def flights(self) -> list[InFlight]:
+        """The jobs in workers' hands."""
+        return [_in_flight(figures) for figures in self._pool.in_flight()]
+
+    def explain(self, path: bytes) -> Explanation | None:
+        """What becomes of an absolute path; `None` when it lies in no watched folder."""
+        found = self._intake.explain(path)
+        if found is None:
+            return None
+        return Explanation(
+            path=shown(found.place.path),
+            path_b64=path_b64(found.place.path),
+            folder=found.place.folder,
+            taken=found.taken,
+            rule=escaped(found.rule),
+            waits_for=None if found.waits_for is None else escaped(found.waits_for),
+            job=None if found.job is None else job_reply(found.job),
+        )
+
+    def _shown_state(self, reasons: list[str]) -> str:
+        if self.state != "ok":
+            return self.state
+        if reasons:
+            return "degraded"
+        return "ok" if self._intake.looked_at else "starting"
+
+    def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
+        reasons = self._intake.problems()
+        reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
+        # A job is delivered and not disposing only when its disposal has been put off.
+        put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
+        if put_off:
+            reasons.append(
+                f"{plural(put_off, 'file')} arrived, but what is to follow (after_upload) could not be done yet: "
+                "tusd-agent jobs --state delivered says why"
+            )
+        held = sum(count.jobs for count in counts if count.state is State.HELD)
+        if held and self._database.incomplete_since is not None:
+            reasons.append(
+                f"the ledger is incomplete, and {plural(held, 'job')} held may be of files that were sent before: "
+                'those with the reason "ledger lost" wait for release (send them) or adopt (they arrived)'
+            )
+        reasons += [f"endpoint {each['name']}: {each['reason']}" for each in endpoints if each["reason"]]
+        if self._pool.problem:
+            reasons.append(self._pool.problem)
+        return reasons
+
+    def line(self) -> str:
+        """The same in one line, for systemd and the log."""
+        try:
+            counts = self._reader.counts()
+        except DatabaseUnusable as error:
+            return str(error)
+        waiting = sum(count.jobs for count in counts if count.state in WAITING)
+        working = sum(count.jobs for count in counts if count.state in WORKING)
+        failed = sum(count.jobs for count in counts if count.state is State.FAILED)
+        folders = len(self._settings.watch)
+        watched = plural(folders, "folder")
+        return f"{watched} watched, {plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
+
+
+def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Folder:
+    own = [count for count in counts if count.folder == state.path]
+    return Folder(
+        path=state.path,
+        endpoint=watch.endpoint,
+        after_upload=watch.after_upload,
+        mode=state.mode,
+        available=state.available,
+        problem=state.problem,
+        settling=state.settling,
+        growing=state.growing,
+        growing_example=None if state.growing_example is None else shown(state.growing_example),
+        scanning=state.scanning,
+        scan_files_seen=state.scan_files_seen,
+        last_scan_at=state.last_scan_at,
+        last_scan_seconds=state.last_scan_seconds,
+        files_seen=state.files_seen,
+        jobs=jobs_by_state(own),
+        waiting_bytes=sum(count.bytes for count in own if count.state in WAITING),
+    )
+
+
+def _watcher(health: WatcherHealth) -> Watcher:
+    return Watcher(
+        alive=health.alive,
+        watches=health.watches,
+        overflows=health.overflows,
+        restarts=health.restarts,
+        gaps=health.gaps,
+        canary_at=health.canary_at,
+    )
+
+
+def plural(count: int, word: str) -> str:
+    """``1 job``, ``3 jobs``."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
+
+
+def _endpoint(state: EndpointState, is_busy: bool) -> Endpoint:
+    """The endpoint for `status`; one that has nothing to do has no trouble, whatever its last answer was."""
+    return Endpoint(
+        name=state.name,
+        url=state.url,
+        breaker=str(state.breaker),
+        reason=state.reason if is_busy else None,
+        next_probe_at=state.next_probe_at,
+        in_flight=state.in_flight,
+        answered_at=state.answered_at,
+        rate_limit_bytes_per_second=state.rate_limit_bytes_per_second,
+    )
+
+
+def _in_flight(figures: FlightFigures) -> InFlight:
+    job = figures.job
+    left = job.size_bytes - figures.offset_bytes
+    rate = figures.rate_bytes_per_second
+    return InFlight(
+        id=job.id,
+        path=shown(job.place.path),
+        path_b64=path_b64(job.place.path),
+        endpoint=job.endpoint,
+        size_bytes=job.size_bytes,
+        offset_bytes=figures.offset_bytes,
+        rate_bytes_per_second=rate,
+        eta_seconds=left / rate if rate > 0 else None,
+        phase=figures.phase,
+        started_at=figures.started_at,
+    )
