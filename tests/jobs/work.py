@@ -17,12 +17,17 @@ from .queues import Queues
 
 FOLDER, ENDPOINT = "/srv/out", "default"
 LANE = Lane(FOLDER, ENDPOINT)
-PLACES = [Place.below(FOLDER, path) for path in (b"a", b"b", b"d/a")]
+PLACES = [Place.below(FOLDER, path) for path in (b"a", b"d/a")]
 MOST_IN_HANDS = 6
 UPLOADING, DISPOSING = State.UPLOADING, State.DISPOSING
 
 places = st.sampled_from(PLACES)
-contents = st.builds(lambda mtime, ctime, inode: Fingerprint(10 * mtime, mtime, ctime, inode), *[st.integers(1, 2)] * 3)
+contents = st.builds(
+    lambda mtime, ctime, inode: Fingerprint(10 * mtime, mtime, ctime, inode),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.integers(1, 4),
+)
 choices = st.integers(0, 30)
 """Which of those that there are."""
 kills = st.one_of(*[st.none()] * 5, st.integers(1, 14))
