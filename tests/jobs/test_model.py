@@ -111,6 +111,8 @@ def take(work: Work, state: State | None, event: Event) -> None:
             work.vanish(0, None)
         case Event.RENAME:
             work.rename(0, PLACES[1], 2, None)
+        case Event.EXPIRE:
+            work.expire(None)
         case Event.RECOVER:
             work.recover()
         case _:
