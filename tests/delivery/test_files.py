@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -280,6 +281,25 @@ def test_move_works_across_file_systems(folder: Path, sent: tuple[Path, Job]) ->
         for each in sorted(target.rglob("*"), reverse=True):
             each.rmdir() if each.is_dir() else each.unlink()
         target.rmdir()
+
+
+def test_a_crash_after_the_copy_leaves_one_copy_though_its_name_was_taken(folder: Path, sent: tuple[Path, Job]) -> None:
+    path, job = sent
+    shared_memory = Path("/dev/shm")
+    if not shared_memory.is_dir() or shared_memory.stat().st_dev == folder.stat().st_dev:
+        pytest.skip("needs a second file system at /dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared_memory) as directory:
+        target = Path(directory)
+        (target / "sub").mkdir()
+        (target / "sub" / "file").write_bytes(b"of somebody else")
+        assert dispose(job, move(folder, target), GO_ON).words == f"moved to {target}/sub/file~1"
+        aside = path.with_name(os.fsdecode(job.aside_name))
+        aside.write_bytes(b"content")
+        os.utime(aside, ns=(0, job.fingerprint.mtime_ns))
+        again = replace(job, fingerprint=Fingerprint.of(aside.stat()))
+        assert dispose(again, move(folder, target), GO_ON).words == f"moved to {target}/sub/file~1"
+        assert left(target) == {"sub/file": b"of somebody else", "sub/file~1": b"content"}
+        assert left(folder) == {}
 
 
 def test_numbered_names_fit_a_file_system() -> None:

@@ -3,7 +3,7 @@
 It says what each verb does to state, claim, place, upload and leftovers; it knows the table of states, and no SQL.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tusd_agent.jobs.claims import MAX_RESTARTS
@@ -14,6 +14,7 @@ from tusd_agent.jobs.states import (
     FINISHED_WITH_SERVER_ERROR,
     SUPERSEDABLE,
     TABLE,
+    TOO_OLD,
     WAITING,
     WORKING,
     Event,
@@ -196,6 +197,12 @@ class PlainQueue:
             return row.id
         return self._insert(row.place, found, Entry.QUEUE, not_before)
 
+    def expire(self) -> None:
+        for row in self.rows.values():
+            if row.state is State.PENDING:
+                self._move(row, Event.EXPIRE)
+                row.reason = TOO_OLD
+
     def recover(self) -> int:
         working = [row for row in self.rows.values() if row.state in WORKING]
         for row in working:
@@ -246,12 +253,9 @@ class PlainQueue:
                 self._move(row, Event.RELEASE)
                 row.not_before, row.reason = now, None
 
-    # What all of them are made of.
-
     def at(self, place: Place) -> list[Row]:
         """The rows of a path, the newest first."""
-        rows: Iterable[Row] = (row for row in self.rows.values() if row.place == place)
-        return sorted(rows, key=lambda row: row.age, reverse=True)
+        return sorted((row for row in self.rows.values() if row.place == place), key=lambda row: row.age, reverse=True)
 
     def _move(self, row: Row, event: Event) -> None:
         row.state = target(row.state, event)

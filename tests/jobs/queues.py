@@ -66,6 +66,7 @@ class Queues(RuleBasedStateMachine):
         assert self.database.open() is clean
         assert (self.database.loss, self.database.incomplete_since) == (None, None)
         self.ledger, self.claims, self.orders = Ledger(self.database), Claims(self.database), Orders(self.database)
+        self.claims.fit(by_age=True)
         self.hands = []
 
     def both(self, kill: int | None, act: Do, effect: Effect) -> object | None:

@@ -21,7 +21,7 @@ def test_the_store_does_what_plain_values_do() -> None:
     run_state_machine_as_test(
         Work,
         settings=settings(
-            max_examples=150,
+            max_examples=100,
             stateful_step_count=50,
             deadline=None,
             derandomize=True,
@@ -30,6 +30,24 @@ def test_the_store_does_what_plain_values_do() -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_of_two_contents_of_a_path_that_wait_the_older_goes_first() -> None:
+    """Also where the newer one has been ready for longer, for the older one was cancelled until now."""
+    work = Work()
+    try:
+        work.enqueue(PLACES[0], CONTENT, Entry.QUEUE, None)
+        work.order(0, Verb.CANCEL, None)
+        work.enqueue(PLACES[0], OTHER_CONTENT, Entry.QUEUE, None)
+        work.wait(1.0)
+        work.order_many(Verb.RETRY, {State.CANCELLED}, None, None)
+        assert work.plain.rows[1].state is State.CANCELLED, "many are brought back only where there is nothing newer"
+        work.both(None, lambda: work.orders.retry(1, work.now), lambda plain: plain.order(1, Verb.RETRY, work.now))
+        work.claim(None)
+        assert [job.id for job in work.hands] == [1]
+        work.the_rows_agree()
+    finally:
+        work.teardown()
 
 
 @pytest.mark.parametrize(("state", "event"), TABLE)
@@ -111,6 +129,8 @@ def take(work: Work, state: State | None, event: Event) -> None:
             work.vanish(0, None)
         case Event.RENAME:
             work.rename(0, PLACES[1], 2, None)
+        case Event.EXPIRE:
+            work.expire(None)
         case Event.RECOVER:
             work.recover()
         case _:

@@ -108,6 +108,7 @@ class Promises:
         ]
 
 
+@pytest.mark.heavy
 def test_every_power_cut(recorded: list[Call], tmp_path: Path, elsewhere: Path) -> None:
     disk, copies, rng = Disk(tmp_path / "state"), Disk(elsewhere / "sent"), random.Random(1)
     promises = Promises(tmp_path, copies)

@@ -17,12 +17,17 @@ from .queues import Queues
 
 FOLDER, ENDPOINT = "/srv/out", "default"
 LANE = Lane(FOLDER, ENDPOINT)
-PLACES = [Place.below(FOLDER, path) for path in (b"a", b"b", b"d/a")]
-MOST_IN_HANDS = 6
+PLACES = [Place.below(FOLDER, path) for path in (b"a", b"d/a")]
 UPLOADING, DISPOSING = State.UPLOADING, State.DISPOSING
+MOST_IN_HANDS = 6
 
 places = st.sampled_from(PLACES)
-contents = st.builds(lambda mtime, ctime, inode: Fingerprint(10 * mtime, mtime, ctime, inode), *[st.integers(1, 2)] * 3)
+contents = st.builds(
+    lambda mtime, ctime, inode: Fingerprint(10 * mtime, mtime, ctime, inode),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.integers(1, 4),
+)
 choices = st.integers(0, 30)
 """Which of those that there are."""
 kills = st.one_of(*[st.none()] * 5, st.integers(1, 14))
@@ -33,17 +38,15 @@ later = st.sampled_from([0.0, 50.0])
 
 
 def works(*states: State) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Of a worker: there must be a job of such a state in its hands."""
+    """Of a worker: with such a job in its hands."""
     return precondition(lambda self: any(job.state in states for job in self.hands))
 
 
 class Work(Queues):
     """All that is done, by whomever. Workers may go on with claims that no longer hold."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-        self.answers = 0
+    now = 1000.0
+    answers = 0
 
     @initialize(begun=st.lists(st.tuples(places, contents, st.integers(1, 5), st.booleans(), ends), max_size=4))
     def begin(self, begun: list[tuple[Place, Fingerprint, int, bool, Verb | Event | None]]) -> None:
@@ -118,8 +121,7 @@ class Work(Queues):
     def created(self, choice: int, kill: int | None) -> None:
         if job := self.held(choice, UPLOADING, with_url=False):
             self.answers += 1
-            url, now = f"http://server/files/{self.answers}", self.now
-            is_stale = self.is_stale(job)
+            url, now, is_stale = f"http://server/files/{self.answers}", self.now, self.is_stale(job)
             self.work(job, kill, lambda: self.claims.created(job, url), lambda p: p.created(job, url))
             if is_stale and job in self.hands:  # not killed: the upload just made is the worker's to terminate
                 self.both(None, lambda: self.claims.abandon(ENDPOINT, url, now), lambda p: p.leftovers.append(url))
@@ -235,7 +237,7 @@ class Work(Queues):
                 lambda p: p.leftovers.remove(leftover.upload_url) if gone else None,
             )
 
-    # The operator, and the agent as a whole.
+    # The operator, and time.
 
     @precondition(lambda self: self.plain.rows)
     @rule(choice=choices, verb=st.sampled_from(Verb), kill=kills)
@@ -280,6 +282,11 @@ class Work(Queues):
             lambda: self.orders.hold_orphans(folders, [ENDPOINT], now),
             lambda p: p.hold_orphans(now, removed=removed),
         )
+
+    @rule(kill=kills)
+    def expire(self, kill: int | None) -> None:
+        """As if all that waits had waited too long."""
+        self.both(kill, lambda: self.claims.too_old(FOLDER, self.now + 1, self.now, "too old"), PlainQueue.expire)
 
     @rule(seconds=st.sampled_from([1.0, 100.0]))
     def wait(self, seconds: float) -> None:

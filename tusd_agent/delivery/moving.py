@@ -81,13 +81,26 @@ def _copy(job: Job, descriptor: int, target: int, stop: Stoppable) -> bytes:
         raise
     finally:
         os.close(copy)
-    twin = _same_content_at(target, job.place.name, offset, digest.digest(), stop)
-    if twin:  # a crash fell between the copy and the removal of the original
+    twin = _twin(target, job.place.name, offset, digest.digest(), stop)
+    if twin is not None:  # a crash fell between the copy and the removal of the original
         os.unlink(job.aside_name, dir_fd=target)
-        return job.place.name
+        return twin
     name = _rename(target, job.aside_name, target, job.place.name)
     os.fsync(target)
     return name
+
+
+def _twin(target: int, name: bytes, size_bytes: int, digest: bytes, stop: Stoppable) -> bytes | None:
+    """The name under which this content lies there already, among those that a moved file of that name may have."""
+    for number in itertools.count():
+        taken = numbered(name, number)
+        try:
+            os.stat(taken, dir_fd=target, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if _same_content_at(target, taken, size_bytes, digest, stop):
+            return taken
+    raise AssertionError("counting does not end")
 
 
 def _same_content_at(target: int, name: bytes, size_bytes: int, digest: bytes, stop: Stoppable) -> bool:

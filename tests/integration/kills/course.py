@@ -4,6 +4,7 @@ import itertools
 import random
 import shutil
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ SECONDS_BETWEEN_ACTS = 0.4
 MOMENTS = ("before", "after")
 CLOSING = "commit of Database.close"
 MOST_BIRTHS = 10
+PROMISES = ("enqueue", "recover", "claim", "created", "deliver", "finish")
+"""The verbs whose commits must each have been the instant of a kill, on both sides."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,10 @@ def agent_settings(books: Books) -> dict[str, Any]:
     }
 
 
+def is_promise(point: str) -> bool:
+    return point.startswith("commit of ") and point.rpartition(".")[2] in PROMISES
+
+
 class Course:
     """One run through all kills."""
 
@@ -54,13 +61,16 @@ class Course:
         self._plan = plan
         self._random = random.Random(plan.seed)
         self._sweep = 0
+        self._aims: Counter[tuple[str, str]] = Counter()
         self._begun_at = time.monotonic()
 
     def run(self) -> None:
         """Returns after the last kill; the agent does not run then."""
         self._births()
         self._begun_at = time.monotonic()
-        ways = itertools.cycle((self._swept, self._aimed, self._by_chance, self._aimed, self._by_chance, self._stopped))
+        ways = itertools.cycle(
+            (self._swept, self._aimed, self._by_chance, self._aimed, self._by_chance, self._aimed, self._stopped)
+        )
         while self._lives.kills < self._plan.kills:
             for _ in range(self._random.randint(1, 3)):
                 self._act()
@@ -86,12 +96,13 @@ class Course:
             self._sweep = 0
 
     def _aimed(self) -> None:
-        """The point that was killed at least often, of all that were ever come to."""
+        """The point that was killed at or aimed at least often, of all that were ever come to; first the promises."""
         lived = self._lives.lived()
         least = min(
             ((moment, point) for point in sorted(lived.passed - {CLOSING}) for moment in MOMENTS),
-            key=lambda each: (lived.killed[each], self._random.random()),
+            key=lambda each: (lived.killed[each] + self._aims[each], not is_promise(each[1]), self._random.random()),
         )
+        self._aims[least] += 1
         self._lives.begin(End(*least))
         self._live(LIFE_SECONDS)
 
