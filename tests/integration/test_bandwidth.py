@@ -47,7 +47,7 @@ def test_four_workers_together_keep_the_rate_within_five_percent(
     rate = 4 * MIB
     network = relay(embedded_server)
     for number in range(4):
-        write(outgoing / f"{number}.bin", 40 * MIB, seed=number)
+        write(outgoing / f"{number}.bin", 15 * MIB, seed=number)  # small files: four at once
     agent = agent_factory(
         network.url_for(embedded_server),
         [{"path": outgoing, "settle_seconds": 0.2}],
