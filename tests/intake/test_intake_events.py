@@ -83,6 +83,7 @@ def test_directories_made_and_filled_at_once(it: Living) -> None:
     it.wait_for_names(*(f"{number}/b/c/file".encode() for number in range(50)))
 
 
+@pytest.mark.heavy
 def test_a_file_that_grows_is_taken_once_and_whole(it: Living) -> None:
     it.build(settle_seconds=1.0)
     it.start_and_scan()

@@ -170,6 +170,7 @@ def test_a_directory_deeper_than_any_path_reaches(it: Living, caplog: pytest.Log
     it.tick_until(lambda: it.state().problem is None, "the end of the problem")
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("when", ["at the start", "while running"])
 def test_directories_nested_more_deeply_than_python_likes(
     it: Living, monkeypatch: pytest.MonkeyPatch, when: str

@@ -82,6 +82,7 @@ def test_a_death_is_seen_at_once_by_who_is_told_of_it(it: Living, monkeypatch: p
     it.wait_until_names_include(b"killer")
 
 
+@pytest.mark.heavy
 def test_threads_that_die_again_and_again_are_not_started_in_a_circle(it: Living) -> None:
     it.tick_until_watched()
     begun = it.now

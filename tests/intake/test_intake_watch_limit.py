@@ -97,6 +97,7 @@ def test_not_a_single_watch_to_be_had(it: Living, caplog: pytest.LogCaptureFixtu
     it.tick_until(lambda: it.state().mode == "inotify" and it.intake.health().canary_at, "folder and canary")
 
 
+@pytest.mark.heavy
 @in_namespaces
 def test_no_inotify_instance_to_be_had(it: Living) -> None:
     set_inotify_limit("instances", 0)

@@ -118,6 +118,7 @@ def assert_taken_whole(it: Living, name: str) -> None:
     assert job.fingerprint == Fingerprint.of((it.path / name).stat())
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("options", [["--inplace", "-t"], ["--inplace"], ["-a"]], ids=" ".join)
 def test_rsync(it: Living, tmp_path: Path, options: list[str]) -> None:
     if shutil.which("rsync") is None:

@@ -98,6 +98,7 @@ def test_any_name_goes_from_disk_to_server_and_is_shown_escaped(
     assert explained["job"]["state"] == "done"
 
 
+@pytest.mark.heavy
 def test_explain_by_the_command(embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path) -> None:
     agent = agent_factory(embedded_server.url, [{"path": outgoing, "settle_seconds": 0.2, "exclude": ["*.log"]}])
     assert command(agent, "explain", str(outgoing / "a")).returncode == 3
@@ -162,6 +163,7 @@ def test_explain_is_no_way_to_look_elsewhere(
     assert (code, answer["taken"], answer["waits_for"]) == (200, True, "the file to be there")
 
 
+@pytest.mark.heavy
 def test_what_is_ignored_is_counted_beforehand_and_is_what_is_ignored(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

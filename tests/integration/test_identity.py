@@ -141,6 +141,7 @@ def mount(image: Path, folder: Path) -> bool:
     return subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False).returncode == 0
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("agent_is", ["running", "stopped", "killed", "sending"])
 def test_the_whole_chain_of_logrotate(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path, agent_is: str

@@ -27,6 +27,7 @@ def told(findings: Findings) -> Findings:
     return findings
 
 
+@pytest.mark.heavy
 def test_a_dozen_kills(embedded_server: Server, tmp_path: Path, elsewhere: Path) -> None:
     findings = told(run(tmp_path, elsewhere, embedded_server, kills=12, seed=3))
     assert findings.lived.killed.total() >= 3

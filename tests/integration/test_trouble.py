@@ -53,6 +53,7 @@ def web_site() -> Iterator[http.server.ThreadingHTTPServer]:
     site.server_close()
 
 
+@pytest.mark.heavy
 def test_an_endpoint_nobody_listens_at_is_said_and_waited_for(
     embedded_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

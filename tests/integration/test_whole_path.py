@@ -184,6 +184,7 @@ def test_a_server_killed_and_away_for_a_while_costs_no_file_and_no_byte_from_0(
     assert all(request.upload_offset for request in later), "nothing is sent from 0 again"
 
 
+@pytest.mark.heavy
 def test_a_file_that_is_appended_to_is_taken_once_and_whole(
     any_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

@@ -17,6 +17,7 @@ from .work import PLACES, Work
 CONTENT, OTHER_CONTENT = Fingerprint(10, 1, 1, 1), Fingerprint(20, 2, 1, 2)
 
 
+@pytest.mark.heavy
 def test_the_store_does_what_plain_values_do() -> None:
     run_state_machine_as_test(
         Work,
