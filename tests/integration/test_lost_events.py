@@ -24,10 +24,16 @@ def overflow_queue(folder: Path) -> None:
     """More events than the kernel keeps for a reader that does not read; a file of many names, so that none merge."""
     here, there = folder / "busy-1", folder / "busy-2"
     here.write_bytes(b"content")
-    for _ in range(int(MAX_QUEUED_EVENTS.read_text()) // 2 + 100):
+    for _ in range(int(MAX_QUEUED_EVENTS.read_text()) // 2 + 2000):
         os.rename(here, there)
         here, there = there, here
     here.unlink()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether every thread of the process is stopped (proc_pid_stat(5), state T)."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2].split()[0] == "T" for thread in threads)
 
 
 def test_a_kernel_queue_that_overflows(agent_factory: Callable[..., Agent], tmp_path: Path) -> None:
@@ -43,6 +49,8 @@ def test_a_kernel_queue_that_overflows(agent_factory: Callable[..., Agent], tmp_
 
     os.kill(agent.pid, signal.SIGSTOP)
     try:
+        # A signal takes a moment to reach all threads, and until then the queue is read.
+        wait_for(lambda: is_stopped(agent.pid), 30, "the agent to stand still")
         overflow_queue(folder)
         # Nobody will ever be told of these.
         for number in range(50):
