@@ -13,6 +13,7 @@ from typing import Protocol
 from .. import beneath
 from ..jobs.model import Place, shown
 from ..jobs.retention import Ended, Retention
+from .doubts import Stop
 from .follow import FollowedFolder
 from .scan import ABSENT
 
@@ -29,10 +30,9 @@ LEAST_ABSENCE_SECONDS = 86_400.0
 """However many rows there are, a path must have been absent for this long: it may be a disk that is being changed."""
 
 
-class Stop(Protocol):
-    """What the pauses can be ended by: a `threading.Event`, for instance."""
+class EndingPauses(Stop, Protocol):
+    """What the pauses can be ended by, too: a `threading.Event`, for instance."""
 
-    def is_set(self) -> bool: ...
     def wait(self, timeout: float | None = None) -> bool: ...
 
 
@@ -54,7 +54,7 @@ class Retiring:
         self._folders = folders
         self._clock = clock
 
-    def run(self, stop: Stop) -> None:
+    def run(self, stop: EndingPauses) -> None:
         """A round now and then, until `stop` is set."""
         wait_seconds = FIRST_ROUND_SECONDS
         while not stop.wait(wait_seconds):
@@ -64,7 +64,7 @@ class Retiring:
                 log.warning("Old jobs can't be forgotten now, the queue can't be written: %s", error)
             wait_seconds = ROUND_SECONDS
 
-    def round(self, stop: Stop) -> int:
+    def round(self, stop: EndingPauses) -> int:
         """Looks at every job that has ended; returns how many rows were forgotten. Raises what the queue raises."""
         forgotten = 0
         for followed in self._folders:

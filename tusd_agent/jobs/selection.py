@@ -32,11 +32,6 @@ class Selection:
     created_before: float | None = None
     created_after: float | None = None
 
-    @property
-    def is_all(self) -> bool:
-        """Whether nothing is left out."""
-        return self == Selection()
-
 
 _NEWEST_OF_ITS_PATH = """NOT EXISTS (SELECT 1 FROM jobs n
     WHERE n.directory_id = j.directory_id AND n.name = j.name AND (n.placed, n.id) > (j.placed, j.id))"""
