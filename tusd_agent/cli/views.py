@@ -17,12 +17,14 @@ from ..control.replies import (
     InFlight,
     JobReply,
     JobsReply,
+    Pause,
     Status,
     bytes_by_state,
     job_reply,
     jobs_by_state,
     jobs_reply,
     path_b64,
+    pause_replies,
 )
 from ..control.selecting import QUERY_NAMES, selection_of
 from ..jobs.database import DatabaseUnusable
@@ -50,6 +52,7 @@ class StoppedStatus(Counts):
 
     state: str
     reasons: list[str]
+    paused: list[Pause]
     folders: list[FolderCounts]
     endpoints: list[Endpoint]
     in_flight: list[InFlight]
@@ -132,6 +135,7 @@ class StoredView:
         return StoppedStatus(
             state="not running",
             reasons=[],
+            paused=pause_replies(self._reader.pauses()),
             now=time.time(),
             database_bytes=sum(_size_bytes(f"{self.path}{suffix}") for suffix in ("", "-wal")),
             jobs=jobs_by_state(counts),

@@ -1,0 +1,83 @@
+"""What an operator tells the agent over the control socket, carried out on its parts."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from ..config import Settings
+from ..control.refusals import no_such_endpoint, not_watched
+from ..control.replies import escaped, pause_replies
+from ..control.replies_changes import PauseReply
+from ..delivery.pool import Pool
+from ..intake.intake import Intake
+from ..jobs.orders import Applied, Orders, Verb
+from ..jobs.selection import Selection
+from ..jobs.standing import Scope, Standing
+
+log = logging.getLogger("tusd_agent.service")
+
+
+class Changing:
+    """Any thread may ask. `settings()` are those that hold."""
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        orders: Orders,
+        standing: Standing,
+        intake: Intake,
+        pool: Pool,
+        clock: Callable[[], float],
+    ) -> None:
+        self._settings = settings
+        self._orders = orders
+        self._standing = standing
+        self._intake = intake
+        self._pool = pool
+        self._clock = clock
+        self._one_at_a_time = threading.Lock()
+
+    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
+        """What is asked of jobs."""
+        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+
+    def rescan(self, folder: str | None) -> list[str]:
+        """Has a folder scanned, or all, as soon as possible; returns which."""
+        return self._intake.rescan(folder)
+
+    def pause(self, scope: Scope) -> PauseReply:
+        """Nothing of it is sent or disposed of until it is resumed, also after a restart. Raises `Refused`."""
+        self._check(scope)
+        with self._one_at_a_time:
+            changed = self._standing.pause(scope, self._clock())
+            return self._paused("paused", scope, changed)
+
+    def resume(self, scope: Scope) -> PauseReply:
+        """Ends the pause of exactly that; of another one it says that it lasts. Raises `Refused`."""
+        with self._one_at_a_time:
+            if scope not in self._standing.pauses().since:
+                self._check(scope)
+            changed = self._standing.resume(scope)
+            return self._paused("resumed", scope, changed)
+
+    def _paused(self, done: str, scope: Scope, changed: bool) -> PauseReply:
+        pauses = self._standing.pauses()
+        self._pool.pause(pauses)
+        if changed:
+            log.info("%s by the operator: %s", done, scope_words(scope))
+        return PauseReply(changed=changed, paused=pause_replies(pauses))
+
+    def _check(self, scope: Scope) -> None:
+        folders = [str(watch.path) for watch in self._settings().watch]
+        if scope.folder is not None and scope.folder not in folders:
+            raise not_watched(scope.folder, folders)
+        endpoints = list(self._settings().endpoint)
+        if scope.endpoint is not None and scope.endpoint not in endpoints:
+            raise no_such_endpoint(scope.endpoint, endpoints)
+
+
+def scope_words(scope: Scope) -> str:
+    """``the agent``, ``folder /srv/outgoing``, ``endpoint lab``."""
+    if scope.folder is not None:
+        return f"folder {escaped(scope.folder)}"
+    return "the agent" if scope.endpoint is None else f"endpoint {escaped(scope.endpoint)}"
