@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tusd_agent.control.commands import Commands
 from tusd_agent.control.replies import InFlight, Status, Watcher, bytes_by_state, jobs_by_state, pause_replies
-from tusd_agent.control.replies_changes import PauseReply
+from tusd_agent.control.replies_changes import Limit, LimitsReply, PauseReply
 from tusd_agent.control.server import ControlServer
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
@@ -47,7 +47,7 @@ class Served:
     def status(self) -> Status:
         counts = self.reader.counts()
         return Status(
-            state=self.state, reasons=self.reasons, paused=pause_replies(self.standing.pauses()),
+            state=self.state, reasons=self.reasons, paused=pause_replies(self.standing.pauses()), limits_by_hand=[],
             version="1.2.3", pid=4711, uid=0, started_at=1000.0, now=1060.0,
             database_bytes=4096, jobs=jobs_by_state(counts), bytes=bytes_by_state(counts),
             folders=[], endpoints=[], in_flight=[],
@@ -67,6 +67,21 @@ class Served:
     def resume(self, scope: Scope) -> PauseReply:
         changed = self.standing.resume(scope)
         return PauseReply(changed=changed, paused=pause_replies(self.standing.pauses()))
+
+    def limits(self) -> LimitsReply:
+        return LimitsReply(
+            limits=[
+                Limit(
+                    endpoint=endpoint, rate_bytes_per_second=rate, by_hand_bytes_per_second=rate,
+                    configured_bytes_per_second=0, timetable=[],
+                )
+                for endpoint, rate in self.standing.limits().items()
+            ]
+        )  # fmt: skip
+
+    def limit(self, rate_bytes_per_second: int | None, endpoint: str | None) -> LimitsReply:
+        self.standing.limit(rate_bytes_per_second, endpoint)
+        return self.limits()
 
     def enqueue(self, *relative: bytes, folder: str = FOLDER, size: int = 10, now: float = 100.0) -> None:
         """A pending job for each path; the n-th has inode and mtime of its own."""

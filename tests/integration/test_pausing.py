@@ -1,4 +1,4 @@
-"""Pauses of the agent, a folder and an endpoint, as an operator makes them: the real agent, in the middle of uploads."""
+"""Pauses of the agent, a folder and an endpoint, as an operator makes them: the real agent, uploads in the middle."""
 
 import subprocess
 import sys

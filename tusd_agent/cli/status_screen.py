@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Pause, Status, Watcher, escaped
+from .limiting import limit_words
 from .pausing import pause_words
 from .views import StoppedStatus
 from .words import aligned, distance, duration, percent, plural, rate, size
@@ -38,6 +39,8 @@ def _state(status: Status | StoppedStatus, paint: Paint) -> list[str]:
         line = f"tusd-agent {escaped(status['version'])}: {state}, up {duration(status['now'] - status['started_at'])}"
         line += f" (pid {status['pid']}, user {status['uid']})"
     pauses = [paint(f"  {pause_words(pause, status['now'])}", "yellow") for pause in status["paused"]]
+    if _runs(status):
+        pauses += [f"  {limit_words(limit)}" for limit in status["limits_by_hand"]]
     return [line, *pauses, *(_problem(reason, paint) for reason in status["reasons"])]
 
 

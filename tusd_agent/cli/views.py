@@ -210,6 +210,14 @@ def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[s
     return answer[0]
 
 
+def set_to(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
+    """The running agent's reply to what is set with PUT. Where there is none the command ends here."""
+    answer = _ask_agent(_find(socket, config), lambda view: view.client.put(path, members))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
 def tell_of(socket: Path | None, config: Path | None, path: str, params: Mapping[str, str]) -> Any:
     """The running agent's reply to a question that only it can answer. Where there is none the command ends here."""
     answer = _ask_agent(_find(socket, config), lambda view: view.client.get(path, params))

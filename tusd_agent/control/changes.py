@@ -10,13 +10,15 @@ from ..jobs.standing import Scope
 from .asking import Request, number_of
 from .refusals import Refused, bad, brief, no_such_job
 from .replies import Error, JobReply, OrderReply, RescanReply, job_reply, order_reply
-from .replies_changes import PauseReply
+from .replies_changes import LimitsReply, PauseReply
 from .selecting import MAX_JOB_ID, selection_of, whole_of
 
 MAX_LIMIT = 1000
 """So many jobs a request changes at most; there is a cursor for the rest."""
 
-Told = JobReply | OrderReply | RescanReply | PauseReply
+MAX_RATE = 2**53
+
+Told = JobReply | OrderReply | RescanReply | PauseReply | LimitsReply
 
 
 class Doing(Protocol):
@@ -33,6 +35,12 @@ class Doing(Protocol):
 
     def resume(self, scope: Scope) -> PauseReply:
         """Has it go on."""
+
+    def limits(self) -> LimitsReply:
+        """How fast bodies may be sent."""
+
+    def limit(self, rate_bytes_per_second: int | None, endpoint: str | None) -> LimitsReply:
+        """Sets that for an endpoint or (`None`) the whole agent; the rate `None` goes back to the configuration."""
 
 
 def _verb(request: Request) -> Verb:
@@ -84,6 +92,18 @@ def _resume(doing: Doing, request: Request) -> PauseReply:
     return doing.resume(_scope(request))
 
 
+def _limit(doing: Doing, request: Request) -> LimitsReply:
+    _only(request, "rate_bytes_per_second", "endpoint")
+    endpoint = _text(request, "endpoint", "the name of an endpoint")
+    allowed = f"a whole number from 0 (no limit) to {MAX_RATE}, or null for what the configuration says"
+    if "rate_bytes_per_second" not in request.body:
+        raise bad("rate_bytes_per_second", "nothing", allowed)
+    rate = request.body["rate_bytes_per_second"]
+    if rate is not None and (not isinstance(rate, int) or isinstance(rate, bool) or not 0 <= rate <= MAX_RATE):
+        raise bad("rate_bytes_per_second", rate, allowed)
+    return doing.limit(rate, endpoint)
+
+
 def _scope(request: Request) -> Scope:
     _only(request, "folder", "endpoint")
     folder = _text(request, "folder", "the path of a watched folder")
@@ -121,4 +141,5 @@ CHANGES: tuple[Change, ...] = (
     Change("POST", "/v1/rescan", _rescan),
     Change("POST", "/v1/pause", _pause),
     Change("POST", "/v1/resume", _resume),
+    Change("PUT", "/v1/limits", _limit),
 )

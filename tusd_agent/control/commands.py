@@ -27,6 +27,7 @@ from .replies import (
     job_reply,
     jobs_reply,
 )
+from .replies_changes import LimitsReply
 from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of_query
 
 DEFAULT_LIMIT = 100
@@ -133,6 +134,11 @@ def _job(commands: Commands, request: Request) -> JobReply:
     return reply
 
 
+def _limits(commands: Commands, request: Request) -> LimitsReply:
+    check_parameters(request)
+    return commands.doing.limits()
+
+
 def _explain(commands: Commands, request: Request) -> Explanation:
     check_parameters(request, ("path", "path_b64"))
     encoded, plain = single(request, "path_b64"), single(request, "path")
@@ -182,6 +188,7 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/jobs", _jobs),
     Command("GET", "/v1/jobs/{id}", _job),
     Command("GET", "/v1/explain", _explain),
+    Command("GET", "/v1/limits", _limits),
     *(Command(each.method, each.path, _told(each.run), changes=True) for each in CHANGES),
 )
 

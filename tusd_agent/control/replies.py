@@ -111,6 +111,16 @@ class Pause(TypedDict):
     since: float
 
 
+class LimitByHand(TypedDict):
+    """A limit that an operator has set in the place of the configuration's; `endpoint` null: of the whole agent.
+
+    A rate of 0 is none.
+    """
+
+    endpoint: str | None
+    rate_bytes_per_second: float
+
+
 class Status(Counts):
     """``GET /v1/status``. `state` is starting, ok, degraded (`reasons` says why, a sentence each) or stopping.
 
@@ -120,6 +130,7 @@ class Status(Counts):
     state: str
     reasons: list[str]
     paused: list[Pause]
+    limits_by_hand: list[LimitByHand]
     version: str
     pid: int
     uid: int

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from ..config import Settings
 from ..control.refusals import no_such_endpoint, not_watched
 from ..control.replies import escaped, pause_replies
-from ..control.replies_changes import PauseReply
+from ..control.replies_changes import Limit, LimitsReply, PauseReply, TimedLimit
+from ..delivery.bandwidth import Bandwidth
 from ..delivery.pool import Pool
 from ..intake.intake import Intake
 from ..jobs.orders import Applied, Orders, Verb
@@ -27,6 +28,7 @@ class Changing:
         standing: Standing,
         intake: Intake,
         pool: Pool,
+        bandwidth: Bandwidth,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -34,6 +36,7 @@ class Changing:
         self._standing = standing
         self._intake = intake
         self._pool = pool
+        self._bandwidth = bandwidth
         self._clock = clock
         self._one_at_a_time = threading.Lock()
 
@@ -66,6 +69,39 @@ class Changing:
         if changed:
             log.info("%s by the operator: %s", done, scope_words(scope))
         return PauseReply(changed=changed, paused=pause_replies(pauses))
+
+    def limits(self) -> LimitsReply:
+        """How fast bodies may be sent, now and at other hours."""
+        return LimitsReply(limits=[self._limit_reply(name) for name in (None, *self._settings().endpoint)])
+
+    def limit(self, rate_bytes_per_second: int | None, endpoint: str | None) -> LimitsReply:
+        """Holds in the place of the configuration's, also after a restart; `None` takes it back. Raises `Refused`."""
+        self._check(Scope(endpoint=endpoint))
+        with self._one_at_a_time:
+            self._standing.limit(rate_bytes_per_second, endpoint)
+            self._bandwidth.set_limit(rate_bytes_per_second, endpoint)
+        said = "as configured" if rate_bytes_per_second is None else f"{rate_bytes_per_second or 'no limit of'} bytes/s"
+        log.info("limit set by the operator for %s: %s", scope_words(Scope(endpoint=endpoint)), said)
+        return self.limits()
+
+    def apply_limits(self) -> None:
+        """Has the limits hold that were set by hand before a restart."""
+        for endpoint, rate in self._standing.limits().items():
+            if endpoint is None or endpoint in self._settings().endpoint:
+                self._bandwidth.set_limit(rate, endpoint)
+
+    def _limit_reply(self, endpoint: str | None) -> Limit:
+        return Limit(
+            endpoint=endpoint,
+            rate_bytes_per_second=self._bandwidth.rate(endpoint),
+            by_hand_bytes_per_second=self._bandwidth.by_hand.get(endpoint),
+            configured_bytes_per_second=self._bandwidth.configured(endpoint),
+            timetable=[
+                TimedLimit(begins=one.begins, ends=one.ends, days=list(one.days), rate_bytes_per_second=one.rate)
+                for one in self._settings().limits
+                if one.endpoint == endpoint
+            ],
+        )
 
     def _check(self, scope: Scope) -> None:
         folders = [str(watch.path) for watch in self._settings().watch]

@@ -13,6 +13,7 @@ from ..control.replies import (
     Explanation,
     Folder,
     InFlight,
+    LimitByHand,
     Status,
     Watcher,
     bytes_by_state,
@@ -22,6 +23,7 @@ from ..control.replies import (
     path_b64,
     pause_replies,
 )
+from ..delivery.bandwidth import Bandwidth
 from ..delivery.flight import FlightFigures
 from ..delivery.line import EndpointState
 from ..delivery.pool import Pool
@@ -44,6 +46,7 @@ class Reporting:
         database: Database,
         intake: Intake,
         pool: Pool,
+        bandwidth: Bandwidth,
         clock: Callable[[], float],
     ) -> None:
         self.state = "starting"
@@ -52,6 +55,7 @@ class Reporting:
         self._database = database
         self._intake = intake
         self._pool = pool
+        self._bandwidth = bandwidth
         self._clock = clock
         self._started_at = clock()
 
@@ -69,6 +73,10 @@ class Reporting:
             state=self._shown_state(reasons),
             reasons=reasons,
             paused=pause_replies(pauses),
+            limits_by_hand=[
+                LimitByHand(endpoint=endpoint, rate_bytes_per_second=rate)
+                for endpoint, rate in self._bandwidth.by_hand.items()
+            ],
             version=__version__,
             pid=os.getpid(),
             uid=os.geteuid(),

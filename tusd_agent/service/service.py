@@ -85,12 +85,20 @@ class Service:
             workers=settings.agent.workers,
         )
         self._standing = Standing(self._database)
-        reporting = Reporting(settings, reader, self._database, self._intake, self._pool, clock)
+        reporting = Reporting(settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock)
         self._reporting = reporting
-        changing = Changing(lambda: self._settings, self._orders, self._standing, self._intake, self._pool, clock)
+        self._changing = Changing(
+            lambda: self._settings,
+            self._orders,
+            self._standing,
+            self._intake,
+            self._pool,
+            self.bandwidth,
+            clock,
+        )
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, changing),
+            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing),
             group=settings.agent.socket_group,
         )
 
@@ -168,6 +176,7 @@ class Service:
             log.warning("%s", self._database.witness_problem)
         pauses = self._standing.pauses()
         self._pool.pause(pauses)
+        self._changing.apply_limits()
         for scope in pauses.since:
             log.warning("%s is paused: tusd-agent resume has it go on", scope_words(scope))
         folders = {str(watch.path) for watch in self._settings.watch}
