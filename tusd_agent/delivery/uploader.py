@@ -123,14 +123,10 @@ class Uploader:
         flight.phase = "uploading"
 
         def created(upload_url: str) -> None:
-            try:
-                flight.job = self._claims.created(flight.job, upload_url)
-            except StaleClaim:
-                self._claims.abandon(job.endpoint, upload_url, self._clock())
-                raise
+            flight.tell(lambda job: self._created(job, upload_url))
 
         def answered_last_byte(answer: str | None) -> None:
-            flight.job = self._claims.answered_last_byte(flight.job, answer)
+            flight.tell(lambda job: self._claims.answered_last_byte(job, answer))
 
         def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
             nonlocal noted_at
@@ -159,6 +155,13 @@ class Uploader:
         except (TUSUploadError, OSError) as error:
             if not isinstance(error, SourceChanged) and flight.job.upload_url is not None:
                 self._note(flight, source, error.offset if isinstance(error, TUSUploadError) else None)
+            raise
+
+    def _created(self, job: Job, upload_url: str) -> Job:
+        try:
+            return self._claims.created(job, upload_url)
+        except StaleClaim:
+            self._claims.abandon(job.endpoint, upload_url, self._clock())
             raise
 
     def _note(self, flight: Flight, source: JobSource, acknowledged_bytes: int | None) -> None:
