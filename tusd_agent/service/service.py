@@ -130,6 +130,7 @@ class Service:
             except _NotNow as problem:
                 if stop is None:
                     raise
+                self._reporting.waits_for = str(problem)
                 self._control.start()
                 if not self._wait_for_store(stop, str(problem)):
                     return
@@ -165,7 +166,6 @@ class Service:
         log.error("%s. Nothing is taken or sent until then; it is tried every %.0f s", problem, STORE_RETRY_SECONDS)
         self._notifier.ready()
         while True:
-            self._reporting.waits_for = problem
             self._notifier.status(problem)
             if stop.wait(STORE_RETRY_SECONDS):
                 return False
@@ -174,7 +174,7 @@ class Service:
             except _NotNow as still:
                 if str(still) != problem:
                     log.error("%s", still)
-                problem = str(still)
+                self._reporting.waits_for = problem = str(still)
             else:
                 self._reporting.waits_for = None
                 return True
