@@ -130,14 +130,10 @@ class Uploader:
         flight.phase = "uploading"
 
         def created(upload_url: str) -> None:
-            try:
-                flight.job = self._claims.created(flight.job, upload_url, digest)
-            except StaleClaim:
-                self._claims.abandon(job.endpoint, upload_url, self._clock())
-                raise
+            flight.tell(lambda job: self._created(job, upload_url, digest))
 
         def answered_last_byte(answer: str | None) -> None:
-            flight.job = self._claims.answered_last_byte(flight.job, answer)
+            flight.tell(lambda job: self._claims.answered_last_byte(job, answer))
 
         def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
             nonlocal noted_at
@@ -171,6 +167,13 @@ class Uploader:
             raise
         if flight.job.upload_url is None:  # it went with its creation, whole: one commit will note all of it
             flight.job = replace(flight.job, upload_url=sent.url)
+
+    def _created(self, job: Job, upload_url: str, digest: bytes | None) -> Job:
+        try:
+            return self._claims.created(job, upload_url, digest)
+        except StaleClaim:
+            self._claims.abandon(job.endpoint, upload_url, self._clock())
+            raise
 
     def _note(self, flight: Flight, source: JobSource, acknowledged_bytes: int | None) -> None:
         """Keeps how far it has come, and the digest of what was read for it."""

@@ -37,6 +37,10 @@ class Claims:
         with self._database.transaction() as connection:
             fit_indexes(connection, self._small_file_bytes, by_age=by_age)
 
+    def ensure_writable(self) -> None:
+        """After the database could not be written: raises `DatabaseUnwritable` when it still can't."""
+        self._database.ensure_writable()
+
     def recover(self) -> int:
         """Puts what a crash left with a worker back to waiting; at start, before any worker. Returns how many."""
         with self._database.transaction(durable=True) as connection:
