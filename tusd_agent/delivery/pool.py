@@ -12,6 +12,7 @@ from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job, shown
 from ..jobs.moves import StaleClaim
+from ..jobs.standing import Pauses
 from ..jobs.states import WORKING
 from ..jobs.waiting import Head
 from .breaker import Breaker, BreakerState
@@ -73,6 +74,7 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._flights: dict[int, Flight] = {}
         self._owed: list[Flight] = []
+        self.pauses = Pauses()
         self._turns = Turns()
         self._give_up_at = 0.0
         self._wall_offset = 0.0
@@ -92,6 +94,19 @@ class Pool:
             flight = self._flights.get(job_id)
         if flight is not None:
             flight.stop.set()
+
+    def pause(self, pauses: Pauses) -> None:
+        """These hold from now on, instead of those before: nothing of them is claimed, what is in flight is put back.
+
+        That takes a second at most, burns no attempt, and what the server has is kept.
+        """
+        with self._changed:
+            self.pauses = pauses
+            for flight in self._flights.values():
+                if pauses.cover(flight.job.place.folder, flight.job.endpoint):
+                    flight.stop.set()
+            self._news += 1
+            self._changed.notify_all()
 
     def in_flight(self) -> list[FlightFigures]:
         """The jobs in workers' hands, in the order they were claimed."""
@@ -257,11 +272,13 @@ class Pool:
         return None
 
     def _heads(self) -> list[Head]:
-        """The heads of the lanes that the settings know."""
+        """The heads of the lanes that the settings know, and that nobody paused."""
         return [
             head
             for head in self._claims.heads()
-            if head.lane.folder in self._folders and head.lane.endpoint in self._lines
+            if head.lane.folder in self._folders
+            and head.lane.endpoint in self._lines
+            and not self.pauses.cover(head.lane.folder, head.lane.endpoint)
         ]
 
     def idle_seconds(self, now: float, monotonic: float) -> float | None:
@@ -312,7 +329,11 @@ class Pool:
 
     def _accepting(self) -> dict[str, EndpointRules]:
         with self._changed:
-            return {name: line.rules for name, line in self._lines.items() if line.breaker.state is BreakerState.CLOSED}
+            return {
+                name: line.rules
+                for name, line in self._lines.items()
+                if line.breaker.state is BreakerState.CLOSED and not self.pauses.cover_endpoint(name)
+            }
 
     def _notice_clock_steps(self) -> None:
         """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from .. import beneath
@@ -148,7 +148,7 @@ class Uploader:
                 self._note(flight, source, acknowledged_bytes)
 
         try:
-            endpoint.client.send(
+            sent = endpoint.client.send(
                 ThrottledSource(source, endpoint.throttle, flight.stop),
                 metadata=metadata_of(job, rules, endpoint.digest_metadata, digest),
                 upload_url=job.upload_url,
@@ -165,6 +165,8 @@ class Uploader:
             if not isinstance(error, SourceChanged) and flight.job.upload_url is not None:
                 self._note(flight, source, error.offset if isinstance(error, TUSUploadError) else None)
             raise
+        if flight.job.upload_url is None:  # it went with its creation, whole: one commit will note all of it
+            flight.job = replace(flight.job, upload_url=sent.url)
 
     def _created(self, job: Job, upload_url: str, digest: bytes | None) -> Job:
         try:

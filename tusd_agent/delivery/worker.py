@@ -134,7 +134,7 @@ class Worker:
         match judgement.decision:
             case Decision.INTERRUPT:
                 self._claims.interrupt(job)
-                log.info("job %d (%s): put back, the next start goes on with it", job.id, shown(job.place.path))
+                log.info("job %d (%s): put back, to go on from there later", job.id, shown(job.place.path))
             case Decision.FAIL:
                 flight.tell(lambda job: self._claims.fail(job, judgement.words, now, judgement.reason))
                 log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), judgement.words)

@@ -308,7 +308,12 @@ class Claims:
 
 
 def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:
-    return {"delivered_at": now, "offset_bytes": job.size_bytes, **_digested(sent.digest, job.size_bytes)}
+    return {
+        "delivered_at": now,
+        "upload_url": job.upload_url,
+        "offset_bytes": job.size_bytes,
+        **_digested(sent.digest, job.size_bytes),
+    }
 
 
 def _digested(digest: bytes | None, covered_bytes: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..control.replies import (
     Explanation,
     Folder,
     InFlight,
+    LimitByHand,
     Status,
     Watcher,
     bytes_by_state,
@@ -20,7 +21,9 @@ from ..control.replies import (
     job_reply,
     jobs_by_state,
     path_b64,
+    pause_replies,
 )
+from ..delivery.bandwidth import Bandwidth
 from ..delivery.flight import FlightFigures
 from ..delivery.line import EndpointState
 from ..delivery.pool import Pool
@@ -29,6 +32,7 @@ from ..intake.intake import Intake
 from ..jobs.database import Database, DatabaseUnusable
 from ..jobs.model import shown
 from ..jobs.reader import Count, Reader
+from ..jobs.standing import Pauses
 from ..jobs.states import WAITING, WORKING, State
 
 
@@ -42,6 +46,7 @@ class Reporting:
         database: Database,
         intake: Intake,
         pool: Pool,
+        bandwidth: Bandwidth,
         clock: Callable[[], float],
     ) -> None:
         self.state = "starting"
@@ -52,6 +57,7 @@ class Reporting:
         self._database = database
         self._intake = intake
         self._pool = pool
+        self._bandwidth = bandwidth
         self._clock = clock
         self._started_at = clock()
 
@@ -63,10 +69,16 @@ class Reporting:
         endpoints = [_endpoint(state, state.name in busy) for state in self._pool.endpoint_states()]
         by_path = {str(watch.path): watch for watch in self._settings.watch}
         folders = [_folder(state, by_path[state.path], counts) for state in self._intake.folder_states()]
-        reasons = self._reasons(endpoints, counts) if self.waits_for is None else [self.waits_for]
+        pauses = self._pool.pauses
+        reasons = self._reasons(endpoints, counts, pauses) if self.waits_for is None else [self.waits_for]
         return Status(
             state=self._shown_state(reasons),
             reasons=reasons,
+            paused=pause_replies(pauses),
+            limits_by_hand=[
+                LimitByHand(endpoint=endpoint, rate_bytes_per_second=rate)
+                for endpoint, rate in self._bandwidth.by_hand.items()
+            ],
             version=__version__,
             pid=os.getpid(),
             uid=os.geteuid(),
@@ -117,7 +129,7 @@ class Reporting:
             return "degraded"
         return "ok" if self._intake.looked_at else "starting"
 
-    def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
+    def _reasons(self, endpoints: list[Endpoint], counts: list[Count], pauses: Pauses) -> list[str]:
         trouble = self._database.trouble
         # Whoever met it says so in words of his own, which end in these.
         reasons = [each for each in self._told() if trouble is None or trouble not in each]
@@ -125,7 +137,11 @@ class Reporting:
             reasons.insert(0, f"{trouble}. No job is claimed until then, and nothing is lost")
         reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
         # A job is delivered and not disposing only when its disposal has been put off.
-        put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
+        put_off = sum(
+            count.jobs
+            for count in counts
+            if count.state is State.DELIVERED and not pauses.cover(count.folder, count.endpoint)
+        )
         if put_off:
             reasons.append(
                 f"{plural(put_off, 'file')} arrived, but what is to follow (after_upload) could not be done yet: "
@@ -154,7 +170,11 @@ class Reporting:
         failed = sum(count.jobs for count in counts if count.state is State.FAILED)
         folders = len(self._settings.watch)
         watched = plural(folders, "folder")
-        return f"{watched} watched, {plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
+        line = f"{watched} watched, {plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
+        pauses = self._pool.pauses
+        if pauses.of_all:
+            return f"paused; {line}"
+        return f"{line}; {plural(len(pauses.since), 'pause')}" if pauses.since else line
 
 
 def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Folder:

@@ -22,12 +22,13 @@ from ..jobs.database import Database, DatabaseUnusable, DatabaseUnwritable
 from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.lock import StateInUse, StateLock
-from ..jobs.orders import Applied, Orders, Verb
+from ..jobs.orders import Orders
 from ..jobs.reader import Reader
 from ..jobs.room import MAY_PASS, hint_of
-from ..jobs.selection import Selection
+from ..jobs.standing import Standing
 from ..systemd import Notifier
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
+from .changing import Changing, scope_words
 from .reporting import Reporting, plural
 
 log = logging.getLogger("tusd_agent.service")
@@ -91,11 +92,21 @@ class Service:
             self._intake.is_present,
             workers=settings.agent.workers,
         )
-        reporting = Reporting(settings, reader, self._database, self._intake, self._pool, clock)
+        self._standing = Standing(self._database)
+        reporting = Reporting(settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock)
         self._reporting = reporting
+        self._changing = Changing(
+            lambda: self._settings,
+            self._orders,
+            self._standing,
+            self._intake,
+            self._pool,
+            self.bandwidth,
+            clock,
+        )
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self),
+            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing),
             group=settings.agent.socket_group,
         )
 
@@ -222,6 +233,11 @@ class Service:
             )
         if self._database.witness_problem is not None:
             log.warning("%s", self._database.witness_problem)
+        pauses = self._standing.pauses()
+        self._pool.pause(pauses)
+        self._changing.apply_limits()
+        for scope in pauses.since:
+            log.warning("%s is paused: tusd-agent resume has it go on", scope_words(scope))
         folders = {str(watch.path) for watch in self._settings.watch}
         held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
         if held:
@@ -248,14 +264,6 @@ class Service:
     def status(self) -> Status:
         """All that `status` shows; its cost does not grow with the jobs."""
         return self._reporting.status()
-
-    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
-        """What an operator asks of jobs, over the control socket."""
-        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
-
-    def rescan(self, folder: str | None) -> list[str]:
-        """Has a folder scanned, or all, as soon as possible; returns which."""
-        return self._intake.rescan(folder)
 
     def _wake(self) -> None:
         self._pool.wake()
