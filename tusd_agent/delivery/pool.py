@@ -6,12 +6,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job, shown
 from ..jobs.moves import StaleClaim
 from ..jobs.standing import Pauses
+from ..jobs.states import WORKING
 from ..jobs.waiting import Head
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
@@ -68,7 +70,7 @@ class Pool:
         self._wanted = 0
         self._number = 0
         self._flights: dict[int, Flight] = {}
-        self._owed: list[Job] = []
+        self._owed: list[Flight] = []
         self.pauses = Pauses()
         self._turns = Turns()
         self._give_up_at = 0.0
@@ -241,6 +243,8 @@ class Pool:
             threads = list(self._threads)
         for thread in threads:
             thread.join(max(0.0, deadline - self._monotonic()))
+        with suppress(sqlite3.Error, DatabaseUnusable):  # what still can't be told, the next start asks the server
+            self._pay_debts()
         return not any(thread.is_alive() for thread in threads)
 
     def _loop(self) -> None:
@@ -256,8 +260,10 @@ class Pool:
                     continue
                 wait_seconds = self.idle_seconds(now, monotonic)
             except (sqlite3.Error, DatabaseUnusable) as error:
-                self.problem = f"the database can't be written: {error}"
-                log.error("%s; tried again in %.0f s", self.problem, DATABASE_RETRY_SECONDS)
+                problem = f"no job can be claimed: {error}"
+                if problem != self.problem:
+                    log.error("%s; tried again every %.0f s", problem, DATABASE_RETRY_SECONDS)
+                self.problem = problem
                 wait_seconds = DATABASE_RETRY_SECONDS
             except Exception as error:
                 # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
@@ -270,6 +276,7 @@ class Pool:
 
     def run_once(self) -> bool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
+        self._claims.ensure_writable()
         self._pay_debts()
         self._notice_clock_steps()
         self._give_up()
@@ -290,7 +297,7 @@ class Pool:
         finally:
             with self._changed:
                 if not carried:
-                    self._owed.append(flight.job)
+                    self._owed.append(flight)
                     # This thread will pause: others must look whether something may go now.
                     self._changed.notify_all()
                 del self._flights[flight.job.id]
@@ -413,12 +420,14 @@ class Pool:
             self._claims.clamp(now, LONGEST_WAIT_SECONDS)
 
     def _pay_debts(self) -> None:
-        """Puts back the jobs that a failing database left in a worker's hands."""
+        """Tells the rows what a failing database did not take, and puts back the jobs that are in nobody's hands."""
         with self._changed:
             owed, self._owed = self._owed, []
-        for number, job in enumerate(owed):
+        for number, flight in enumerate(owed):
             try:
-                self._claims.interrupt(job)
+                flight.pay()
+                if flight.job.state in WORKING:
+                    self._claims.interrupt(flight.job)
             except StaleClaim:
                 continue
             except (sqlite3.Error, DatabaseUnusable):

@@ -53,6 +53,8 @@ class Reporting:
         clock: Callable[[], float],
     ) -> None:
         self.state = "starting"
+        self.waits_for: str | None = None
+        """Why the agent can't begin yet, in words for the operator; set by the service."""
         self._settings = settings
         self._reader = reader
         self._database = database
@@ -65,14 +67,14 @@ class Reporting:
     def status(self) -> Status:
         """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
         now = self._clock()
-        counts = self._reader.counts()
+        counts = self._counts()
         busy = {count.endpoint for count in counts if count.state in WAITING | WORKING}
         endpoints = [_endpoint(state, state.name in busy) for state in self._pool.endpoint_states()]
         by_path = {str(watch.path): watch for watch in self._settings().watch}
         states = [state for state in self._intake.folder_states() if state.path in by_path]
         folders = [_folder(state, by_path[state.path], counts) for state in states]
         pauses = self._pool.pauses
-        reasons = self._reasons(endpoints, counts, pauses)
+        reasons = self._reasons(endpoints, counts, pauses) if self.waits_for is None else [self.waits_for]
         return Status(
             state=self._shown_state(reasons),
             reasons=reasons,
@@ -114,7 +116,17 @@ class Reporting:
             job=None if found.job is None else job_reply(found.job),
         )
 
+    def _counts(self) -> list[Count]:
+        try:
+            return self._reader.counts()
+        except DatabaseUnusable:
+            if self.waits_for is None:
+                raise
+            return []  # what can't be opened yet may not be there at all
+
     def _shown_state(self, reasons: list[str]) -> str:
+        if self.state == "starting" and self.waits_for is not None:
+            return "degraded"
         if self.state != "ok":
             return self.state
         if reasons:
@@ -122,7 +134,11 @@ class Reporting:
         return "ok" if self._intake.looked_at else "starting"
 
     def _reasons(self, endpoints: list[Endpoint], counts: list[Count], pauses: Pauses) -> list[str]:
-        reasons = self._intake.problems()
+        trouble = self._database.trouble
+        # Whoever met it says so in words of his own, which end in these.
+        reasons = [each for each in self._told() if trouble is None or trouble not in each]
+        if trouble is not None:
+            reasons.insert(0, f"{trouble}. No job is claimed until then, and nothing is lost")
         reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
         # A job is delivered and not disposing only when its disposal has been put off.
         put_off = sum(
@@ -142,9 +158,10 @@ class Reporting:
                 'those with the reason "ledger lost" wait for release (send them) or adopt (they arrived)'
             )
         reasons += [f"endpoint {each['name']}: {each['reason']}" for each in endpoints if each["reason"]]
-        if self._pool.problem:
-            reasons.append(self._pool.problem)
         return reasons
+
+    def _told(self) -> list[str]:
+        return [*self._intake.problems(), *([self._pool.problem] if self._pool.problem else [])]
 
     def line(self) -> str:
         """The same in one line, for systemd and the log."""
