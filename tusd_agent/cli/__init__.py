@@ -50,6 +50,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "pause": _Row("pausing:pause_command", "Let nothing be sent for a while."),
             "resume": _Row("pausing:resume_command", "Let it go on."),
             "limit": _Row("limiting:limit_command", "Say how fast files may be sent."),
+            "add": _Row("adding:add_command", "Have files looked at now."),
             "rescan": _Row("orders:rescan_command", "Read watched folders now."),
         },
     }

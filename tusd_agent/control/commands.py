@@ -1,7 +1,6 @@
 """The commands of the control socket: one literal table, and what looking answers. Nothing here knows of sockets."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from ..jobs.selection import Selection
 from ..jobs.states import State
 from .asking import Request, check_parameters, number_of, single, whole
 from .changes import CHANGES, MAX_LIMIT, Doing, Told
-from .refusals import Refused, bad, brief, no_such_job
+from .refusals import Refused, bad, brief, no_such_job, outside
 from .replies import (
     Error,
     Explanation,
@@ -23,12 +22,11 @@ from .replies import (
     JobReply,
     JobsReply,
     Status,
-    escaped,
     job_reply,
     jobs_reply,
 )
 from .replies_changes import LimitsReply
-from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of_query
+from .selecting import MAX_JOB_ID, QUERY_NAMES, absolute_path, selection_of_query
 
 DEFAULT_LIMIT = 100
 MAX_PARAMETERS = 64
@@ -141,27 +139,10 @@ def _limits(commands: Commands, request: Request) -> LimitsReply:
 
 def _explain(commands: Commands, request: Request) -> Explanation:
     check_parameters(request, ("path", "path_b64"))
-    encoded, plain = single(request, "path_b64"), single(request, "path")
-    if (encoded is None) == (plain is None):
-        missing = "give one of path and path_b64"
-        raise Refused(400, Error(code="bad_request", message="which path is meant?", hint=missing))
-    path = path_of("path_b64", encoded) if encoded is not None else os.fsencode(plain or "")
-    if not path.startswith(b"/"):
-        raise bad("path", plain or "", "an absolute path")
-    if b"\0" in path:
-        raise bad("path", os.fsdecode(path), "a path without NUL bytes, which no path has")
-    explanation = commands.explain(os.path.normpath(b"/" + path.lstrip(b"/")))
+    path = absolute_path(single(request, "path_b64"), single(request, "path"))
+    explanation = commands.explain(path)
     if explanation is None:
-        # Also for what is there, and whoever asks may not see: the socket is no way to look elsewhere.
-        message = f"{escaped(os.fsdecode(path))} lies in no watched folder"
-        raise Refused(
-            404,
-            Error(
-                code="not_watched",
-                message=message,
-                hint="GET /v1/status, or tusd-agent status, lists the watched folders",
-            ),
-        )
+        raise outside(path)
     return explanation
 
 

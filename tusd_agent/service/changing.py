@@ -7,13 +7,14 @@ from collections.abc import Callable
 from ..config import Settings
 from ..control.refusals import no_such_endpoint, not_watched
 from ..control.replies import escaped, pause_replies
-from ..control.replies_changes import Limit, LimitsReply, PauseReply, ReloadReply, TimedLimit
+from ..control.replies_changes import AddReply, Limit, LimitsReply, PauseReply, ReloadReply, TimedLimit
 from ..delivery.bandwidth import Bandwidth
 from ..delivery.pool import Pool
 from ..intake.intake import Intake
 from ..jobs.orders import Applied, Orders, Verb
 from ..jobs.selection import Selection
 from ..jobs.standing import Scope, Standing
+from .adding import add
 
 log = logging.getLogger("tusd_agent.service")
 
@@ -49,6 +50,10 @@ class Changing:
     def rescan(self, folder: str | None) -> list[str]:
         """Has a folder scanned, or all, as soon as possible; returns which."""
         return self._intake.rescan(folder)
+
+    def add(self, path: bytes) -> AddReply:
+        """Has the file looked at now, or the files below a directory. Raises `Refused`."""
+        return add(self._intake, self._pool.pauses, path)
 
     def pause(self, scope: Scope) -> PauseReply:
         """Nothing of it is sent or disposed of until it is resumed, also after a restart. Raises `Refused`."""
