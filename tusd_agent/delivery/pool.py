@@ -5,7 +5,9 @@ import random
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
@@ -17,6 +19,7 @@ from .flight import Flight, FlightFigures
 from .line import EndpointState, Line
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
 from .rules import EndpointRules, FolderRules
+from .tally import Tally, Totals
 from .turns import Turns
 from .uploader import Uploader
 from .worker import Worker, terminate
@@ -64,7 +67,8 @@ class Pool:
             for rules in endpoints
         }
         uploader = Uploader(claims, clock=clock, monotonic=monotonic)
-        self._worker = Worker(claims, uploader, note, is_present, self, clock=clock, rng=self._rng)
+        self._tally = Tally()
+        self._worker = Worker(claims, uploader, note, is_present, self, self._tally, clock=clock, rng=self._rng)
         self._changed = threading.Condition()
         self._news = 0
         self._stopping = threading.Event()
@@ -96,6 +100,15 @@ class Pool:
         with self._changed:
             flights = list(self._flights.values())
         return [flight.figures() for flight in flights]
+
+    def totals(self) -> Totals:
+        """What has been done since the pool was made; bytes that are on their way count as sent."""
+        with self._changed:
+            totals = self._tally.totals()
+            on_their_way = Counter(totals.sent_bytes)
+            for flight in self._flights.values():
+                on_their_way[flight.job.endpoint] += flight.sent_bytes
+        return replace(totals, sent_bytes=on_their_way)
 
     def endpoint_states(self) -> list[EndpointState]:
         """The endpoints as they are now."""
@@ -215,6 +228,7 @@ class Pool:
                     # This thread will pause: others must look whether something may go now.
                     self._changed.notify_all()
                 del self._flights[flight.job.id]
+                self._tally.sent(line.rules.name, flight.sent_bytes)
                 line.end(flight.job.id)
                 if rules.give_up_after_seconds:
                     self._give_up_at = 0.0

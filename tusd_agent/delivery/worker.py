@@ -20,6 +20,7 @@ from .flight import Flight
 from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
 from .ratelimit import Stoppable
 from .rules import EndpointRules, FolderRules
+from .tally import Tally
 from .uploader import FileChanged, FileInUse, FileVanished, Uploader
 
 log = logging.getLogger("tusd_agent.delivery")
@@ -51,6 +52,7 @@ class Worker:
         note: Callable[[bytes], object],
         is_present: Callable[[str], bool],
         endpoints: Endpoints,
+        tally: Tally,
         *,
         clock: Callable[[], float] = time.time,
         rng: random.Random | None = None,
@@ -60,6 +62,7 @@ class Worker:
         self._note = note
         self._is_present = is_present
         self._endpoints = endpoints
+        self._tally = tally
         self._clock = clock
         self._rng = rng or random.Random()
 
@@ -74,6 +77,7 @@ class Worker:
             except (StaleClaim, sqlite3.Error, DatabaseUnusable):
                 raise
             except Exception as error:
+                self._tally.erred(endpoint.name, "internal")
                 log.exception("job %d (%s): an error of the program", flight.job.id, shown(flight.job.place.path))
                 wait = backoff_seconds(flight.job.attempts, self._rng)
                 self._claims.defer(flight.job, self._clock() + wait, f"internal error: {error!r}")
@@ -82,16 +86,19 @@ class Worker:
 
     def _upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
         job = flight.job
+        self._tally.begun(endpoint.name)
         try:
             uploaded = self._uploader.upload(flight, endpoint, rules)
         except FileVanished as gone:
             if not self._is_present(job.place.folder):
                 self._judged(flight, endpoint, OSError(errno.ENXIO, "the watched folder is not there"))
                 return
+            self._tally.erred(endpoint.name, "vanished")
             ended = self._claims.vanish(flight.job, self._clock())
             log.info("job %d (%s): %s: %s", job.id, shown(job.place.path), gone, ended.state)
             return
         except FileChanged as changed:
+            self._tally.erred(endpoint.name, "changed")
             now = self._clock()
             made = self._claims.replace(flight.job, changed.found, now, now + rules.settle_seconds)
             if made is None:
@@ -103,6 +110,7 @@ class Worker:
                 log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
             return
         except FileInUse as in_use:
+            self._tally.erred(endpoint.name, "in use")
             self._claims.interrupt(flight.job, not_before=self._clock() + rules.settle_seconds, error=str(in_use))
             log.debug("job %d (%s): %s", job.id, shown(job.place.path), in_use)
             return
@@ -110,6 +118,7 @@ class Worker:
             self._judged(flight, endpoint, error)
             return
         self._endpoints.answered(endpoint.name)
+        self._tally.arrived(endpoint.name, job.size_bytes, flight.seconds)
         log.info("job %d (%s): arrived at %s, %d bytes", job.id, shown(job.place.path), endpoint.name, job.size_bytes)
         if rules.after_upload == "keep":
             self._claims.finish(uploaded.job, self._clock(), sent=uploaded.sent)
@@ -123,6 +132,8 @@ class Worker:
         job = flight.job
         advanced = isinstance(error, TUSUploadError) and (error.offset or 0) > (flight.began_at_bytes or 0)
         judgement = judge(error, 1 if advanced else job.attempts, self._rng)
+        if judgement.decision is not Decision.INTERRUPT:
+            self._tally.erred(endpoint.name, judgement.reason)
         now = self._clock()
         blamed = judgement.blame is not Blame.NOBODY
         if blamed and self._endpoints.blame(endpoint.name, job, judgement):
@@ -164,6 +175,7 @@ class Worker:
             return
         except (NotProven, NotAtRest, CommandRefused, CommandFailed, TUSUploadError, OSError) as error:
             wait = backoff_seconds(job.attempts, self._rng, LONGEST_DISPOSAL_BACKOFF_SECONDS)
+            self._tally.disposal_erred(job.place.folder, _cause(error))
             said = local_words(error, "write to its folder") if isinstance(error, OSError) else str(error)
             words = f"it has arrived, but can't be disposed of: {said}"
             if isinstance(error, TUSUploadError):
@@ -175,6 +187,7 @@ class Worker:
             log.warning("job %d (%s): %s; tried again in %.0f s", job.id, shown(job.place.path), words, wait)
             return
         self._claims.finish(job, self._clock(), disposed.words)
+        self._tally.disposed(job.place.folder)
         log.info("job %d (%s): %s", job.id, shown(job.place.path), disposed.words)
         if disposed.newer_content:
             self._note(job.place.path)
@@ -187,6 +200,21 @@ class Worker:
         except PutBack as back:
             flight.job = self._claims.put_back(flight.job, back.fingerprint)
             raise (back.__cause__ or back) from None
+
+
+def _cause(error: Exception) -> str:
+    """Why a disposal was put off, in the few words of a label."""
+    match error:
+        case NotProven():
+            return "not proven"
+        case NotAtRest():
+            return "in use"
+        case CommandRefused() | CommandFailed():
+            return "command"
+        case TUSUploadError():
+            return "server"
+        case _:
+            return "file"
 
 
 def terminate(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config import Settings
@@ -27,6 +28,9 @@ from ..jobs.selection import Selection
 from ..systemd import Notifier
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
 from .reporting import Reporting, plural
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 log = logging.getLogger("tusd_agent.service")
 
@@ -56,7 +60,7 @@ class Service:
         state_dir = Path(settings.agent.state_dir)
         self._lock = StateLock(state_dir / "lock")
         self._database = Database(state_dir / "queue.db")
-        reader = Reader(self._database.path)
+        reader = self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
         claims = Claims(self._database, settings.agent.small_file_bytes)
@@ -85,9 +89,10 @@ class Service:
         )
         reporting = Reporting(settings, reader, self._database, self._intake, self._pool, clock)
         self._reporting = reporting
+        self._metrics: Metrics | None = None
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self),
+            Commands(reader, reporting.status, reporting.flights, reporting.explain, self, self.metrics),
             group=settings.agent.socket_group,
         )
 
@@ -189,6 +194,14 @@ class Service:
     def status(self) -> Status:
         """All that `status` shows; its cost does not grow with the jobs."""
         return self._reporting.status()
+
+    def metrics(self) -> str:
+        """The metrics in Prometheus' text format."""
+        if self._metrics is None:
+            from .metrics import Metrics  # only where somebody asks: it costs the library's memory
+
+            self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
+        return self._metrics.text()
 
     def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
         """What an operator asks of jobs, over the control socket."""
