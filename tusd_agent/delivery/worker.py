@@ -10,9 +10,10 @@ from typing import Protocol
 
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
-from ..jobs.model import Job, shown
+from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
+from ..jobs.story import Story, about
 from ..tus.errors import TUSUploadError, UploadCancelled
 from .command import CommandFailed, CommandRefused
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
@@ -36,6 +37,9 @@ class Endpoints(Protocol):
 
     def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
         """The endpoint is to blame; returns whether the job is not: its attempt does not count."""
+
+    def is_in_trouble(self, endpoint: str) -> bool:
+        """Whether the log has said so: what single jobs meet there says nothing new."""
 
 
 class Worker:
@@ -78,11 +82,11 @@ class Worker:
                 raise
             except Exception as error:
                 self._tally.erred(endpoint.name, "internal")
-                log.exception("job %d (%s): an error of the program", flight.job.id, shown(flight.job.place.path))
+                about(log, flight.job).exception("an error of the program")
                 wait = backoff_seconds(flight.job.attempts, self._rng)
                 self._claims.defer(flight.job, self._clock() + wait, f"internal error: {error!r}")
         except StaleClaim as stale:
-            log.info("job %d (%s): dropped, %s", flight.job.id, shown(flight.job.place.path), stale)
+            about(log, flight.job).info("dropped, %s", stale)
 
     def _upload(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
         job = flight.job
@@ -95,7 +99,7 @@ class Worker:
                 return
             self._tally.erred(endpoint.name, "vanished")
             ended = self._claims.vanish(flight.job, self._clock())
-            log.info("job %d (%s): %s: %s", job.id, shown(job.place.path), gone, ended.state)
+            about(log, job).info("%s: %s", gone, ended.state)
             return
         except FileChanged as changed:
             self._tally.erred(endpoint.name, "changed")
@@ -103,23 +107,22 @@ class Worker:
             made = self._claims.replace(flight.job, changed.found, now, now + rules.settle_seconds)
             if made is None:
                 self._note(job.place.path)
-                log.info(
-                    "job %d (%s): %s; the file there had another name before", job.id, shown(job.place.path), changed
-                )
+                about(log, job).info("%s; the file there had another name before", changed)
             else:
-                log.info("job %d (%s): %s; queued anew as job %d", job.id, shown(job.place.path), changed, made)
+                about(log, job).info("%s; queued anew as job %d", changed, made)
+                Story(log, made, job.place, job.endpoint).info("queued in place of job %d", job.id)
             return
         except FileInUse as in_use:
             self._tally.erred(endpoint.name, "in use")
             self._claims.interrupt(flight.job, not_before=self._clock() + rules.settle_seconds, error=str(in_use))
-            log.debug("job %d (%s): %s", job.id, shown(job.place.path), in_use)
+            about(log, job).debug("%s", in_use)
             return
         except (TUSUploadError, OSError) as error:
             self._judged(flight, endpoint, error)
             return
         self._endpoints.answered(endpoint.name)
         self._tally.arrived(endpoint.name, job.size_bytes, flight.seconds)
-        log.info("job %d (%s): arrived at %s, %d bytes", job.id, shown(job.place.path), endpoint.name, job.size_bytes)
+        about(log, job).info("arrived at %s, %d bytes", endpoint.name, job.size_bytes)
         if rules.after_upload == "keep":
             self._claims.finish(uploaded.job, self._clock(), sent=uploaded.sent)
             if uploaded.changed:
@@ -143,18 +146,20 @@ class Worker:
         match judgement.decision:
             case Decision.INTERRUPT:
                 self._claims.interrupt(job)
-                log.info("job %d (%s): put back, the next start goes on with it", job.id, shown(job.place.path))
+                about(log, job).info("put back, the next start goes on with it")
             case Decision.FAIL:
                 self._claims.fail(job, judgement.words, now, judgement.reason)
-                log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), judgement.words)
+                about(log, job).error("failed: %s", judgement.words)
             case Decision.RESTART:
                 self._claims.restart(job, now + judgement.wait_seconds, judgement.words)
-                log.warning("job %d (%s): begins anew: %s", job.id, shown(job.place.path), judgement.words)
+                about(log, job).warning("begins anew: %s", judgement.words)
             case Decision.DEFER:
                 self._claims.defer(job, now + judgement.wait_seconds, judgement.words, advanced=advanced)
-                log.warning(
-                    "job %d (%s): deferred for %.0f s: %s",
-                    job.id, shown(job.place.path), judgement.wait_seconds, judgement.words,
+                is_said = blamed and self._endpoints.is_in_trouble(endpoint.name)
+                about(log, job).log(
+                    logging.DEBUG if is_said or _is_repeated(job, judgement.words) else logging.WARNING,
+                    "deferred for %.0f s (attempt %d): %s",
+                    judgement.wait_seconds, job.attempts, judgement.words,
                 )  # fmt: skip
 
     def _dispose(self, flight: Flight, endpoint: EndpointRules, rules: FolderRules) -> None:
@@ -184,11 +189,12 @@ class Worker:
                     self._claims.interrupt(job, not_before=self._clock(), error=words)
                     return
             self._claims.defer(job, self._clock() + wait, words)
-            log.warning("job %d (%s): %s; tried again in %.0f s", job.id, shown(job.place.path), words, wait)
+            level = logging.DEBUG if _is_repeated(job, words) else logging.WARNING
+            about(log, job).log(level, "%s; tried again in %.0f s", words, wait)
             return
         self._claims.finish(job, self._clock(), disposed.words)
         self._tally.disposed(job.place.folder)
-        log.info("job %d (%s): %s", job.id, shown(job.place.path), disposed.words)
+        about(log, job).info("%s", disposed.words)
         if disposed.newer_content:
             self._note(job.place.path)
         if disposed.gone and rules.empty_folders is not None:
@@ -200,6 +206,11 @@ class Worker:
         except PutBack as back:
             flight.job = self._claims.put_back(flight.job, back.fingerprint)
             raise (back.__cause__ or back) from None
+
+
+def _is_repeated(job: Job, words: str) -> bool:
+    """Whether the log has said this of the job and need not again: it does at the 1st, 2nd, 4th, 8th… attempt."""
+    return job.last_error == words and job.attempts & (job.attempts - 1) != 0
 
 
 def _cause(error: Exception) -> str:
@@ -239,6 +250,8 @@ def terminate(
         except (TUSUploadError, OSError) as error:
             if getattr(error, "retryable", True) and leftover.attempts < 10:
                 retry_at = now + backoff_seconds(leftover.attempts + 1, rng)
-            log.info("an unfinished upload could not be terminated: %s", error)
+            fields = {"endpoint": endpoint.name}
+            words = "endpoint %s: an unfinished upload could not be terminated: %s"
+            log.debug(words, endpoint.name, error, extra=fields)
     claims.settle_leftover(leftover, retry_at)
     return True
