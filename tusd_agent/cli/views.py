@@ -226,6 +226,14 @@ def tell_of(socket: Path | None, config: Path | None, path: str, params: Mapping
     return answer[0]
 
 
+def tell_text(socket: Path | None, config: Path | None, path: str) -> str:
+    """The same where the reply is a text."""
+    answer = _ask_agent(_find(socket, config), lambda view: view.client.text(path))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
 def _find(socket: Path | None, config: Path | None) -> AgentPaths:
     try:
         return find_agent(socket, config, os.environ)

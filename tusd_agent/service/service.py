@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config import Settings
@@ -30,6 +31,9 @@ from ..systemd import Notifier
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
 from .changing import Changing, scope_words
 from .reporting import Reporting, plural
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 log = logging.getLogger("tusd_agent.service")
 
@@ -65,7 +69,7 @@ class Service:
         self._lock = StateLock(state_dir / "lock")
         self._database = Database(state_dir / "queue.db")
         self._database.on_trouble = self._wake  # the workers find out when it can be written again
-        reader = Reader(self._database.path)
+        reader = self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
         claims = Claims(self._database, settings.agent.small_file_bytes)
@@ -104,9 +108,10 @@ class Service:
             self.bandwidth,
             clock,
         )
+        self._metrics: Metrics | None = None
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing),
+            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing, self.metrics),
             group=settings.agent.socket_group,
         )
 
@@ -264,6 +269,14 @@ class Service:
     def status(self) -> Status:
         """All that `status` shows; its cost does not grow with the jobs."""
         return self._reporting.status()
+
+    def metrics(self) -> str:
+        """The metrics in Prometheus' text format."""
+        if self._metrics is None:
+            from .metrics import Metrics  # only where somebody asks: it costs the library's memory
+
+            self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
+        return self._metrics.text()
 
     def _wake(self) -> None:
         self._pool.wake()
