@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from ..jobs import causes
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job, shown
@@ -17,7 +18,7 @@ from ..tus.errors import TUSUploadError, UploadCancelled
 from .command import CommandFailed, CommandRefused
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
-from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
+from .policy import Blame, Decision, Judgement, backoff_seconds, cause_of, judge, local_words
 from .ratelimit import Stoppable
 from .rules import EndpointRules, FolderRules
 from .uploader import FileChanged, FileInUse, FileVanished, Uploader
@@ -76,7 +77,9 @@ class Worker:
             except Exception as error:
                 log.exception("job %d (%s): an error of the program", flight.job.id, shown(flight.job.place.path))
                 wait = backoff_seconds(flight.job.attempts, self._rng)
-                self._claims.defer(flight.job, self._clock() + wait, f"internal error: {error!r}")
+                now = self._clock()
+                words = f"internal error: {error!r}"
+                self._claims.defer(flight.job, now + wait, words, now=now, cause=causes.INTERNAL)
         except StaleClaim as stale:
             log.info("job %d (%s): dropped, %s", flight.job.id, shown(flight.job.place.path), stale)
 
@@ -124,23 +127,25 @@ class Worker:
         advanced = isinstance(error, TUSUploadError) and (error.offset or 0) > (flight.began_at_bytes or 0)
         judgement = judge(error, 1 if advanced else job.attempts, self._rng)
         now = self._clock()
+        cause = cause_of(error, judgement)
         blamed = judgement.blame is not Blame.NOBODY
         if blamed and self._endpoints.blame(endpoint.name, job, judgement):
             # While the breaker is open it decides when to try, and waiting for it burns no attempts.
-            self._claims.interrupt(job, not_before=now, error=judgement.words)
+            self._claims.interrupt(job, not_before=now, error=judgement.words, cause=cause)
             return
         match judgement.decision:
             case Decision.INTERRUPT:
                 self._claims.interrupt(job)
                 log.info("job %d (%s): put back, the next start goes on with it", job.id, shown(job.place.path))
             case Decision.FAIL:
-                self._claims.fail(job, judgement.words, now, judgement.reason)
+                self._claims.fail(job, judgement.words, now, judgement.reason, cause)
                 log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), judgement.words)
             case Decision.RESTART:
-                self._claims.restart(job, now + judgement.wait_seconds, judgement.words)
+                self._claims.restart(job, now + judgement.wait_seconds, judgement.words, now=now)
                 log.warning("job %d (%s): begins anew: %s", job.id, shown(job.place.path), judgement.words)
             case Decision.DEFER:
-                self._claims.defer(job, now + judgement.wait_seconds, judgement.words, advanced=advanced)
+                not_before = now + judgement.wait_seconds
+                self._claims.defer(job, not_before, judgement.words, now=now, cause=cause, advanced=advanced)
                 log.warning(
                     "job %d (%s): deferred for %.0f s: %s",
                     job.id, shown(job.place.path), judgement.wait_seconds, judgement.words,
@@ -169,9 +174,11 @@ class Worker:
             if isinstance(error, TUSUploadError):
                 judgement = judge(error, job.attempts, self._rng)
                 if judgement.blame is not Blame.NOBODY and self._endpoints.blame(endpoint.name, job, judgement):
-                    self._claims.interrupt(job, not_before=self._clock(), error=words)
+                    cause = cause_of(error, judgement)
+                    self._claims.interrupt(job, not_before=self._clock(), error=words, cause=cause)
                     return
-            self._claims.defer(job, self._clock() + wait, words)
+            now = self._clock()
+            self._claims.defer(job, now + wait, words, now=now, cause=causes.DISPOSAL)
             log.warning("job %d (%s): %s; tried again in %.0f s", job.id, shown(job.place.path), words, wait)
             return
         self._claims.finish(job, self._clock(), disposed.words)

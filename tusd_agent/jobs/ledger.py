@@ -207,6 +207,7 @@ class Ledger:
                         waiting_since=now,
                         finished_at=None,
                         reason=None,
+                        cause=None,
                     )
                     rewrite_fingerprint(connection, back, found.fingerprint)
                 elif verdict in (Verdict.NEW, Verdict.DOUBT):
