@@ -21,15 +21,16 @@ from ..control.replies import (
     JobsReply,
     Status,
     bytes_by_state,
-    job_reply,
     jobs_by_state,
     jobs_reply,
     path_b64,
 )
 from ..control.selecting import QUERY_NAMES, selection_of
+from ..control.troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Reader
 from ..jobs.selection import Selection
+from ..jobs.troubles import MAX_COUNTED
 from .find import AgentPaths, ConfigUnreadable, find_agent
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_NOT_RUNNING, fail, warn
 
@@ -66,8 +67,11 @@ class View(Protocol):
     def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
         """The jobs that these members of an order's body select (none: all), newest first, from below `cursor`."""
 
-    def job(self, job_id: int) -> JobReply | None:
-        """The job of this id."""
+    def job(self, job_id: int) -> JobDetail | None:
+        """The job of this id, with its failed attempts."""
+
+    def errors(self) -> ErrorsReply:
+        """The jobs in trouble, grouped by cause."""
 
     def at(self, path: bytes) -> list[JobReply]:
         """The jobs of an absolute path, newest first."""
@@ -89,13 +93,16 @@ class AgentView:
             params["cursor"] = cursor
         return cast(JobsReply, self.client.get("/v1/jobs", params))
 
-    def job(self, job_id: int) -> JobReply | None:
+    def job(self, job_id: int) -> JobDetail | None:
         try:
-            return cast(JobReply, self.client.get(f"/v1/jobs/{job_id}"))
+            return cast(JobDetail, self.client.get(f"/v1/jobs/{job_id}"))
         except ControlError as error:
             if error.code == "no_such_job":
                 return None
             raise
+
+    def errors(self) -> ErrorsReply:
+        return cast(ErrorsReply, self.client.get("/v1/errors"))
 
     def explain(self, path: bytes) -> Explanation:
         """What becomes of an absolute path."""
@@ -145,9 +152,12 @@ class StoredView:
         selection = selection_of(members) if members else Selection()
         return jobs_reply(self._reader.page(selection, limit=limit, cursor=cursor))
 
-    def job(self, job_id: int) -> JobReply | None:
+    def job(self, job_id: int) -> JobDetail | None:
         found = self._reader.job(job_id)
-        return None if found is None else job_reply(found)
+        return None if found is None else job_detail(found, self._reader.failures(job_id))
+
+    def errors(self) -> ErrorsReply:
+        return errors_reply(self._reader.troubles(), MAX_COUNTED)
 
     def at(self, path: bytes) -> list[JobReply]:
         return _of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))

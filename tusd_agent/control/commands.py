@@ -14,6 +14,7 @@ from ..jobs.orders import Applied, Verb
 from ..jobs.reader import Reader
 from ..jobs.selection import Selection
 from ..jobs.states import State
+from ..jobs.troubles import MAX_COUNTED
 from .refusals import Refused, bad, brief
 from .replies import (
     Error,
@@ -30,12 +31,13 @@ from .replies import (
     order_reply,
 )
 from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of, selection_of_query, whole_of
+from .troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 
 DEFAULT_LIMIT = 100
 MAX_LIMIT = 1000
 MAX_PARAMETERS = 64
 
-Reply = Status | JobReply | JobsReply | Explanation | OrderReply | RescanReply | Error
+Reply = Status | JobReply | JobDetail | JobsReply | ErrorsReply | Explanation | OrderReply | RescanReply | Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,8 +163,14 @@ def _job(commands: Commands, request: Request) -> JobReply:
         raise Refused(
             404, Error(code="no_such_job", message=f"there is no job {number}", hint="GET /v1/jobs lists them")
         )
-    (reply,) = commands.live(JobsReply(jobs=[job_reply(job, whole_url=url is not None)], next_cursor=None))["jobs"]
+    reply = job_detail(job, commands.reader.failures(number), whole_url=url is not None)
+    commands.live(JobsReply(jobs=[reply], next_cursor=None))
     return reply
+
+
+def _errors(commands: Commands, request: Request) -> ErrorsReply:
+    _known(request, ())
+    return errors_reply(commands.reader.troubles(), MAX_COUNTED)
 
 
 def _explain(commands: Commands, request: Request) -> Explanation:
@@ -251,6 +259,7 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/status", _status),
     Command("GET", "/v1/jobs", _jobs),
     Command("GET", "/v1/jobs/{id}", _job),
+    Command("GET", "/v1/errors", _errors),
     Command("GET", "/v1/explain", _explain),
     Command("POST", "/v1/jobs/{verb}", _order, changes=True),
     Command("POST", "/v1/jobs/{id}/{verb}", _order_one, changes=True),
