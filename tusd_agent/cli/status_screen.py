@@ -4,8 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
 
 from ..control.figures import Periods
-from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Status, Watcher, escaped
+from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Pause, Status, Watcher, escaped
+from .limiting import limit_words
 from .page import Page
+from .pausing import pause_words
 from .views import StoppedStatus
 from .words import aligned, bar, cut_path, distance, duration, percent, plural, rate, size, width, wrapped
 
@@ -31,11 +33,22 @@ def screen(status: Status | StoppedStatus, page: Page) -> str:
 
 def _state(status: Status | StoppedStatus, page: Page) -> list[str]:
     state = page.paint(status["state"], _COLOURS.get(status["state"], "yellow"))
+    if any(_is_all(pause) for pause in status["paused"]):
+        state += page.paint(", paused", "yellow")
     line = f"tusd-agent: {state}"
     if _runs(status):
         line = f"tusd-agent {escaped(status['version'])}: {state}, up {duration(status['now'] - status['started_at'])}"
         line += f" (pid {status['pid']}, user {status['uid']})"
-    return [line, *(text for reason in status["reasons"] for text in _problem(reason, page))]
+    by_hand = [pause_words(pause, status["now"]) for pause in status["paused"]]
+    shown = [page.paint(text, "yellow") for words in by_hand for text in wrapped(words, page.width, "  ", "    ")]
+    if _runs(status):
+        limits = [limit_words(limit) for limit in status["limits_by_hand"]]
+        shown += [text for words in limits for text in wrapped(words, page.width, "  ", "    ")]
+    return [line, *shown, *(text for reason in status["reasons"] for text in _problem(reason, page))]
+
+
+def _is_all(pause: Pause) -> bool:
+    return pause["folder"] is None and pause["endpoint"] is None
 
 
 def _runs(status: Status | StoppedStatus) -> TypeGuard[Status]:

@@ -12,6 +12,7 @@ from .model import Job, Place
 from .rows import JOBS_OF_PATH, job_by_id, job_of
 from .schema import SCHEMA_VERSION
 from .selection import Selection, select
+from .standing import Pauses, pauses_in
 from .states import State
 from .totals import Tally, tallies
 from .troubles import Trouble, troubles
@@ -91,6 +92,11 @@ class Reader:
         """The last failed attempts of a job, the latest last."""
         with self._connection() as connection:
             return of_job(connection, job_id)
+
+    def pauses(self) -> Pauses:
+        """What an operator has paused."""
+        with self._connection() as connection:
+            return pauses_in(connection)
 
     def job(self, job_id: int) -> Job | None:
         """The job of this id."""
