@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from .causes import ENDPOINT_REMOVED, FOLDER_REMOVED, HELD_BY_OPERATOR
 from .database import Database
 from .model import Job
 from .moves import FRESH_UPLOAD, abandon_upload, move
@@ -14,11 +15,9 @@ from .rows import SELECT_JOB, job_by_id, job_of
 from .selection import Selection, select
 from .states import FINISHED_WITH_SERVER_ERROR, Event, IllegalMove, State
 
-FOLDER_REMOVED = "its folder is no longer in the configuration"
-ENDPOINT_REMOVED = "its endpoint is no longer in the configuration"
-
-
-_AGAIN: Mapping[str, Any] = MappingProxyType({"attempts": 0, "restarts": 0, "finished_at": None, "reason": None})
+_AGAIN: Mapping[str, Any] = MappingProxyType(
+    {"attempts": 0, "restarts": 0, "finished_at": None, "reason": None, "cause": None}
+)
 
 
 class Verb(StrEnum):
@@ -72,7 +71,7 @@ class Orders:
         """Do not send it (its unfinished upload is terminated); delivered already: leave the file where it is."""
         return self._one(job_id, Verb.CANCEL, now, reason)
 
-    def hold(self, job_id: int, now: float, reason: str = "held by the operator") -> Job:
+    def hold(self, job_id: int, now: float, reason: str = HELD_BY_OPERATOR) -> Job:
         """Keep it back; what the server has is kept too."""
         return self._one(job_id, Verb.HOLD, now, reason)
 
@@ -139,9 +138,10 @@ class Orders:
                 while rows := connection.execute(query, (folder, endpoint)).fetchall():  # each leaves what is chosen
                     for job in map(job_of, rows):
                         if removed is None:
-                            move(connection, job, Event.RELEASE, reason=None, not_before=now, waiting_since=now)
+                            again = {"reason": None, "cause": None, "not_before": now, "waiting_since": now}
+                            move(connection, job, Event.RELEASE, **again)
                         elif job.state is State.PENDING:
-                            move(connection, job, Event.HOLD, reason=removed)
+                            move(connection, job, Event.HOLD, reason=removed, cause=removed)
                             held += 1
                         else:
                             words = f"file left in place: {removed}"
@@ -172,9 +172,11 @@ def _order(connection: sqlite3.Connection, verb: Verb, job: Job, now: float, rea
         case Verb.CANCEL:
             changes = {"finished_at": now, "reason": reason or "cancelled by the operator"}
         case Verb.HOLD:
-            changes = {"reason": reason or "held by the operator"}
+            words = reason or HELD_BY_OPERATOR
+            changes = {"reason": words, "cause": words}
         case Verb.RELEASE:
-            changes = {"attempts": 0, "not_before": now, "finished_at": None, "reason": None, "waiting_since": now}
+            changes = {"attempts": 0, "not_before": now, "finished_at": None, "waiting_since": now}
+            changes |= {"reason": None, "cause": None}
         case Verb.ADOPT:
             changes = {"finished_at": now, "reason": "adopted: taken as sent before"}
         case Verb.RESEND:
