@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
         "The agent": {
             "run": _Row("run:run_command", "Run the agent until it is stopped."),
             "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
+            "reload": _Row("reloading:reload_command", "Have the agent read its configuration again."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
         },
         "Without the agent": {

@@ -41,10 +41,14 @@ class NoAnswer(Unanswered):
 
 
 class ControlError(Exception):
-    """The agent answered with an error: `code` for programs, `message` and `hint` for people, `status` of HTTP."""
+    """The agent answered with an error: `code` for programs, `message` and `hint` for people, `status` of HTTP.
 
-    def __init__(self, code: str, message: str, hint: str, status: int) -> None:
+    `problems` are those of a configuration.
+    """
+
+    def __init__(self, code: str, message: str, hint: str, status: int, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
+        self.problems = list(problems)
         self.code = code
         self.message = message
         self.hint = hint
@@ -133,7 +137,8 @@ class ControlClient:
             raise NoAnswer(f"what answers on {self.path} is no tusd-agent", "see agent.socket in the configuration")
         if status >= 400:
             code, message, hint = (str(reply.get(name, "")) for name in ("code", "message", "hint"))
-            raise ControlError(code, message or f"the agent answered with status {status}", hint, status)
+            problems = [str(one) for one in reply.get("problems", ())]
+            raise ControlError(code, message or f"the agent answered with status {status}", hint, status, problems)
         return reply
 
 
