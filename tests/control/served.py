@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tusd_agent.control.commands import Commands
+from tusd_agent.control.figures import instants, periods
 from tusd_agent.control.refusals import bad_configuration, outside
 from tusd_agent.control.replies import (
     InFlight,
@@ -62,6 +63,7 @@ class Served:
             state=self.state, reasons=self.reasons, paused=pause_replies(self.standing.pauses()), limits_by_hand=[],
             version="1.2.3", pid=4711, uid=0, started_at=1000.0, now=1060.0,
             database_bytes=4096, jobs=jobs_by_state(counts), bytes=bytes_by_state(counts),
+            totals=periods(self.reader.overview(instants(1060.0)).tallies, 1060.0),
             folders=[], endpoints=[], in_flight=[],
             watcher=Watcher(alive=True, watches=1, overflows=0, restarts=0, gaps=0, canary_at=None),
         )  # fmt: skip

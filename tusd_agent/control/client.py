@@ -77,7 +77,17 @@ class ControlClient:
         """The reply to ``PUT path`` with a JSON object; raises as `get` does."""
         return self._ask("PUT", path, json.dumps(members).encode("ascii"))
 
+    def text(self, path: str) -> str:
+        """The reply to ``GET path`` where it is a text; raises as `get` does."""
+        status, content = self._exchange("GET", path)
+        if status >= 400:
+            self._decoded(status, content)
+        return content.decode("utf-8", "replace")
+
     def _ask(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
+        return self._decoded(*self._exchange(method, target, body))
+
+    def _exchange(self, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
         with closing(_UnixConnection(self.path, self._timeout_seconds)) as connection:
             self._connect(connection)
             try:
@@ -96,7 +106,7 @@ class ControlClient:
                     f"the connection to the agent on {self.path} was cut ({type(error).__name__})",
                     "it may be stopping just now: ask again",
                 ) from error
-        return self._decoded(response.status, content)
+        return response.status, content
 
     def _connect(self, connection: http.client.HTTPConnection) -> None:
         try:

@@ -5,21 +5,26 @@ import random
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
-from ..jobs.model import Job, shown
+from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
 from ..jobs.standing import Pauses
 from ..jobs.states import WORKING
+from ..jobs.story import about
 from ..jobs.waiting import Head
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
 from .line import EndpointState, Line
+from .outages import Outages
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
 from .rules import EndpointRules, FolderRules
+from .tally import Tally, Totals
 from .turns import Turns
 from .uploader import Uploader
 from .worker import Worker, terminate
@@ -61,7 +66,9 @@ class Pool:
         self._folders: dict[str, FolderRules] = {}
         self._lines: dict[str, Line] = {}
         uploader = Uploader(claims, clock=clock, monotonic=monotonic)
-        self._worker = Worker(claims, uploader, note, is_present, self, clock=clock, rng=self._rng)
+        self._tally = Tally()
+        self._outages = Outages(claims.waiting_for, clock, monotonic)
+        self._worker = Worker(claims, uploader, note, is_present, self, self._tally, clock=clock, rng=self._rng)
         self._changed = threading.Condition()
         self._news = 0
         self._stopping = threading.Event()
@@ -155,6 +162,15 @@ class Pool:
             flights = list(self._flights.values())
         return [flight.figures() for flight in flights]
 
+    def totals(self) -> Totals:
+        """What has been done since the pool was made; bytes that are on their way count as sent."""
+        with self._changed:
+            totals = self._tally.totals()
+            on_their_way = Counter(totals.sent_bytes)
+            for flight in self._flights.values():
+                on_their_way[flight.job.endpoint] += flight.sent_bytes
+        return replace(totals, sent_bytes=on_their_way)
+
     def endpoint_states(self) -> list[EndpointState]:
         """The endpoints as they are now."""
         offset = self._clock() - self._monotonic()
@@ -172,8 +188,8 @@ class Pool:
             was = line.breaker.state
             line.breaker.succeeded()
             line.answered_at = self._clock()
-            if was is BreakerState.OPEN:
-                log.info("endpoint %s answers again", endpoint)
+        if was is BreakerState.OPEN:
+            self._outages.worked(endpoint)
 
     def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
         """The endpoint is to blame; returns whether the job is not: its attempt does not count.
@@ -197,9 +213,12 @@ class Pool:
                 line.recent.clear()
         if opened:
             line.rules.client.fresh_connections()
-            if was is not BreakerState.OPEN:
-                log.warning("endpoint %s: its jobs wait (%s): %s", endpoint, judgement.reason, judgement.words)
+            self._outages.failed(endpoint, judgement.reason, judgement.words)
         return opened and (was is BreakerState.OPEN or not judgement.asked_seconds)
+
+    def is_in_trouble(self, endpoint: str) -> bool:
+        """Whether the log has said so: what single jobs meet there says nothing new."""
+        return self._outages.is_on(endpoint)
 
     # The life of the threads.
 
@@ -256,14 +275,13 @@ class Pool:
             try:
                 worked = self.run_once()
                 self.problem = None
+                self._outages.database_works()
                 if worked:
                     continue
                 wait_seconds = self.idle_seconds(now, monotonic)
             except (sqlite3.Error, DatabaseUnusable) as error:
-                problem = f"no job can be claimed: {error}"
-                if problem != self.problem:
-                    log.error("%s; tried again every %.0f s", problem, DATABASE_RETRY_SECONDS)
-                self.problem = problem
+                self.problem = f"no job can be claimed: {error}"
+                self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
                 wait_seconds = DATABASE_RETRY_SECONDS
             except Exception as error:
                 # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
@@ -301,6 +319,7 @@ class Pool:
                     # This thread will pause: others must look whether something may go now.
                     self._changed.notify_all()
                 del self._flights[flight.job.id]
+                self._tally.sent(line.rules.name, flight.sent_bytes)
                 line.end(flight.job.id)
                 if rules.give_up_after_seconds:
                     self._give_up_at = 0.0
@@ -392,7 +411,7 @@ class Pool:
         for folder, limit_seconds in limits.items():
             words = f"it waited for longer than {limit_seconds:g} s (give_up_after_seconds)"
             for job in self._claims.too_old(folder, now - limit_seconds, now, words):
-                log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), job.last_error)
+                about(log, job).error("failed: %s", job.last_error)
             oldest_at = self._claims.oldest_at(folder)
             if oldest_at is not None:
                 next_at = min(next_at, oldest_at + limit_seconds)

@@ -12,13 +12,14 @@ from .. import beneath
 from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.model import Fingerprint, Found, Job, Place, shown
+from ..jobs.story import Story
 from .filters import Filter
 from .folder import FolderState, WatchedFolder
 from .ground import Ground
 from .notes import LIMIT, Notes
 from .scan import ABSENT, FolderUnavailable, Scan, end_absent
 from .settle import Later, Observation, Settling
-from .taking import MAX_BATCH, Taking
+from .taking import MAX_BATCH, MAX_TOLD_SINGLY, Taking
 
 log = logging.getLogger("tusd_agent.intake")
 
@@ -256,8 +257,11 @@ class FollowedFolder:
                 return
             ended = end_absent(self.folder, directory, self._ledger, self._clocks.wall(), self._is_same)
             self._absent.popleft()
-            if ended:
-                log.info("Gone before they were sent: %d files of %s", ended, shown(self.folder.path))
+            level = logging.INFO if len(ended) <= MAX_TOLD_SINGLY else logging.DEBUG
+            for job_id, place in ended:
+                Story(log, job_id, place, self.folder.endpoint).log(level, "its file is gone: vanished")
+            if len(ended) > MAX_TOLD_SINGLY:
+                log.info("gone before they were sent: %d files of %s", len(ended), shown(self.folder.path))
 
     def _is_same(self) -> bool:
         return self.ground.look() == self.identity

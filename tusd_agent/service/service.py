@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..config import Settings, load
@@ -34,6 +35,9 @@ from .changing import Changing, apply_limits, scope_words
 from .reloading import Parts, Reloading
 from .reporting import Reporting, plural
 
+if TYPE_CHECKING:
+    from .metrics import Metrics
+
 log = logging.getLogger("tusd_agent.service")
 
 EXIT_CONFIG = 78
@@ -41,8 +45,8 @@ EXIT_CONFIG = 78
 
 NOTIFY_SECONDS = 10.0
 STOP_SECONDS = 4.0
-RELOAD_PATIENCE_SECONDS = 10.0
 STORE_RETRY_SECONDS = 5.0
+RELOAD_PATIENCE_SECONDS = 10.0
 
 
 class StartError(Exception):
@@ -74,7 +78,7 @@ class Service:
         self._lock = StateLock(state_dir / "lock")
         self._database = Database(state_dir / "queue.db")
         self._database.on_trouble = self._wake  # the workers find out when it can be written again
-        reader = Reader(self._database.path)
+        reader = self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
         claims = Claims(self._database, settings.agent.small_file_bytes)
@@ -131,9 +135,10 @@ class Service:
             self.reload,
             clock,
         )
+        self._metrics: Metrics | None = None
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing),
+            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing, self.metrics),
             group=settings.agent.socket_group,
         )
         self._life = threading.RLock()
@@ -340,6 +345,14 @@ class Service:
     def status(self) -> Status:
         """All that `status` shows; its cost does not grow with the jobs."""
         return self._reporting.status()
+
+    def metrics(self) -> str:
+        """The metrics in Prometheus' text format."""
+        if self._metrics is None:
+            from .metrics import Metrics  # only where somebody asks: it costs the library's memory
+
+            self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
+        return self._metrics.text()
 
     def _wake(self) -> None:
         self._pool.wake()
