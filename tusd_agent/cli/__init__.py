@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "errors": _Row("errors:errors_command", "Show what is wrong, and what to do."),
             "explain": _Row("explain:explain_command", "Say what becomes of a file, and why."),
             "metrics": _Row("metrics:metrics_command", "Print the metrics for Prometheus."),
+            "wait": _Row("waiting:wait_command", "Wait until files have arrived, for scripts."),
             "verify": _Row("verify:verify_command", "Compare files with what was sent."),
         },
         "Telling": {

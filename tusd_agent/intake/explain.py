@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 from .. import beneath
 from ..jobs.ledger import Ledger, Verdict
@@ -19,16 +19,20 @@ NEXT_LOOK = "the next look at it, which is due"
 NEXT_SCAN = "the next scan of the folder, for no event told of it"
 
 
-class Seen(Enum):
+class Seen(StrEnum):
     """What a look at the path has shown."""
 
     FILE = "file"
     DIRECTORY = "directory"
-    CLOSED_DIRECTORY = "directory that is not entered"
-    OTHER = "something else"
+    CLOSED_DIRECTORY = "closed_directory"
+    """One that the rules do not enter."""
+
+    OTHER = "other"
+    """What is never sent, or lies behind a link."""
+
     NOTHING = "nothing"
-    NO_FOLDER = "no folder"
-    """Its watched folder can't be looked at."""
+    NO_FOLDER = "no_folder"
+    """The watched folder itself can't be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
