@@ -29,6 +29,10 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
         },
+        "As a service": {
+            "install-service": _Row("install:install_command", "Install it for systemd."),
+            "uninstall-service": _Row("install:uninstall_command", "Remove it again."),
+        },
         "Without the agent": {
             "upload": _Row("upload:upload_command", "Upload files now."),
         },
