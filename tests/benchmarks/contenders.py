@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.servers.install import NotInstalled, cache, digest, made, run
@@ -64,18 +65,19 @@ def _python(name: str, module: str) -> Callable[[], list[str]]:
     return command
 
 
-def _node() -> list[str]:
+def node(program: str) -> list[str]:
+    """The command of one of the programs in the folder `node`, with what it needs installed beside it."""
     if not shutil.which("node"):
         raise NotInstalled("tus-js-client needs node, which is not installed")
+    sources = sorted((HERE / "node").iterdir())
 
     def install(folder: Path) -> None:
-        for name in ("package.json", "client.mjs"):
-            shutil.copy(HERE / "node" / name, folder)
+        for source in sources:
+            shutil.copy(source, folder)
         run(["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--silent"], folder, {})
 
-    mark = digest(HERE / "node" / "package.json", HERE / "node" / "client.mjs")
-    folder = made(cache() / f"tus-js-client-{mark}", install)
-    return ["node", str(folder / "client.mjs")]
+    folder = made(cache() / f"tus-js-client-{digest(*sources)}", install)
+    return ["node", str(folder / program)]
 
 
 def _curl() -> list[str]:
@@ -91,7 +93,7 @@ CONTENDERS = (
     Contender("tuspy-8MiB", _python("tuspy-8MiB", "tusclient"), (BIG, SEALED)),
     Contender("aiotus", _python("aiotus", "aiotus"), (BIG, SEALED, MANY)),
     Contender("resumable-upload", _python("resumable-upload", "resumable_upload"), (BIG, SEALED, MANY)),
-    Contender("tus-js-client", _node, (BIG, SEALED, MANY, AT_ONCE)),
+    Contender("tus-js-client", partial(node, "client.mjs"), (BIG, SEALED, MANY, AT_ONCE)),
     Contender("curl", _curl, (BIG, SEALED)),
     Contender("bare socket", _python("bare socket", "socket"), (BIG, SEALED, MANY)),
 )

@@ -19,12 +19,13 @@ _HEAD_BYTES = 64 * 1024
 
 class Sink:
     """Serves each connection in a thread of its own, until it is left. `received_bytes`: of bodies; `finished`: uploads
-    of which the last byte came."""
+    of which the last byte came. `takes_bodies`: with the creation of an upload too (creation-with-upload)."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, *, takes_bodies: bool = False) -> None:
         self.received_bytes = 0
         self.finished = 0
         self._tls = tls
+        self._takes_bodies = takes_bodies
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._lengths: dict[str, int] = {}
@@ -94,9 +95,13 @@ class Sink:
             with self._lock:
                 path = f"/files/{next(self._numbers)}"
                 self._lengths[path] = int(fields["upload-length"])
+                self.received_bytes += length
+                self.finished += length == self._lengths[path]
+                self._offsets[path] = length
             # Absolute, as tusd's is: aiotus can't follow one that is not.
             location = f"{self._origin}{path}"
-            return f"HTTP/1.1 201 Created\r\nTus-Resumable: 1.0.0\r\nLocation: {location}\r\n{_EMPTY}".encode()
+            told = f"Location: {location}\r\n" + (f"Upload-Offset: {length}\r\n" if self._takes_bodies else "")
+            return f"HTTP/1.1 201 Created\r\nTus-Resumable: 1.0.0\r\n{told}{_EMPTY}".encode()
         if method == "PATCH":
             offset = int(fields["upload-offset"]) + length
             with self._lock:
@@ -107,7 +112,8 @@ class Sink:
         if method == "HEAD":
             told = f"Upload-Offset: {self._offsets.get(target, 0)}\r\nUpload-Length: {self._lengths[target]}"
             return f"HTTP/1.1 200 OK\r\nTus-Resumable: 1.0.0\r\n{told}\r\n{_EMPTY}".encode()
-        told = "Tus-Version: 1.0.0\r\nTus-Extension: creation"
+        extensions = "creation,creation-with-upload" if self._takes_bodies else "creation"
+        told = f"Tus-Version: 1.0.0\r\nTus-Extension: {extensions}"
         return f"HTTP/1.1 204 No Content\r\nTus-Resumable: 1.0.0\r\n{told}\r\n\r\n".encode()
 
 

@@ -58,6 +58,8 @@ class Delivery:
         url: str = NOWHERE,
         *,
         digest: bool = True,
+        digest_metadata: str = "",
+        fast_path_bytes: int = 0,
         claims: type[Claims] = Claims,
         **rules: Any,
     ) -> None:
@@ -76,7 +78,16 @@ class Delivery:
         self._reader = Reader(self.database.path)
         self.pool = Pool(
             self.claims,
-            [EndpointRules("default", url, self.client, digest=digest)],
+            [
+                EndpointRules(
+                    "default",
+                    url,
+                    self.client,
+                    digest=digest,
+                    digest_metadata=digest_metadata,
+                    fast_path_bytes=fast_path_bytes,
+                )
+            ],
             [FolderRules(str(self.folder), **rules)],
             self.noted.append,
             lambda folder: self.present,

@@ -609,7 +609,7 @@ def test_a_clock_that_is_set_back_keeps_no_job_waiting(server: Server, here: Del
 class FullDisk(Claims):
     """A queue that can't note progress, as on a full disk."""
 
-    def progress(self, job: Job, offset_bytes: int, digest: bytes | None) -> Job:
+    def progress(self, job: Job, offset_bytes: int, digest: bytes | None, digest_bytes: int | None = None) -> Job:
         raise sqlite3.OperationalError("database or disk is full")
 
 

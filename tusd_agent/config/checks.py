@@ -69,6 +69,8 @@ def check_endpoint(
         yield Finding((*here, "bearer_token_env"), str(error))
     if endpoint.client_key is not None and endpoint.client_cert is None:
         yield Finding((*here, "client_key"), "needs client_cert beside it")
+    if endpoint.digest_metadata is not None and not endpoint.digest:
+        yield Finding((*here, "digest_metadata"), "needs digest = true beside it")
     for key in ("ca_file", "client_cert", "client_key"):
         path: Path | None = getattr(endpoint, key)
         if path is not None and not (os.path.isfile(path) and os.access(path, os.R_OK)):

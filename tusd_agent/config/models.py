@@ -19,6 +19,7 @@ from .values import (
     Headers,
     LimitingRate,
     Metadata,
+    OptionalMetadataKey,
     OptionalPath,
     OptionalText,
     OptionalVariable,
@@ -75,6 +76,9 @@ class EndpointSettings(_Section):
         Field(description="an http or https URL without user, password, query and fragment"),
     ] = "http://localhost:1080/files/"
     chunk_size: Annotated[SizeBytes, Field(description='bytes, such as 8388608, "8MiB" or "10MB"; 0: no chunks')] = 0
+    small_file_fast_path_bytes: Annotated[
+        SizeBytes, Field(description='bytes, such as 65536, "64KiB" or "1MB"; 0: never')
+    ] = 0
     headers: Annotated[Headers, Field(description='a table of texts, such as { X-Site = "lab-7" }')] = Field(
         default_factory=dict
     )
@@ -86,6 +90,10 @@ class EndpointSettings(_Section):
     ] = None
     bearer_token_env: Annotated[OptionalVariable, Field(description="the name of an environment variable")] = None
     digest: Annotated[bool, Field(description=_SWITCH)] = True
+    digest_metadata: Annotated[
+        OptionalMetadataKey,
+        Field(description='a name for the metadata, such as "sha256": ASCII without spaces and commas'),
+    ] = None
     timeout_seconds: Annotated[
         Seconds, Field(gt=0, le=86400, description="seconds, more than 0, at most 86400 (a day)")
     ] = 60.0

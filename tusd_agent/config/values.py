@@ -189,6 +189,14 @@ def _metadata_key(key: str) -> str:
     return key
 
 
+def _optional_metadata_key(value: object) -> str | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise ValueError("is no text")
+    return _metadata_key(value)
+
+
 def _metadata_value(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -259,6 +267,7 @@ OptionalVariable = Annotated[str | None, PlainValidator(_optional_variable)]
 Url = Annotated[str, AfterValidator(_url)]
 Headers = dict[Annotated[str, AfterValidator(_header_name)], Annotated[SecretStr, AfterValidator(_header_value)]]
 Metadata = dict[Annotated[str, AfterValidator(_metadata_key)], Annotated[str, PlainValidator(_metadata_value)]]
+OptionalMetadataKey = Annotated[str | None, PlainValidator(_optional_metadata_key)]
 Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]
 Argv = Annotated[tuple[Annotated[str, AfterValidator(_argument)], ...], AfterValidator(_argv)]
 EndpointName = Annotated[str, AfterValidator(_endpoint_name)]

@@ -41,13 +41,17 @@ class EndpointRules:
     """How files reach one endpoint: the client that speaks to it, and what may be asked of it.
 
     `max_concurrent` uploads at a time (0: as many as there are workers); `throttle` is what they ask before each piece
-    of a body.
+    of a body. `digest_metadata` is the name under which the digest goes with the upload's metadata (``""``: it does
+    not); a file is then read once more, before it is sent. Files of at most `fast_path_bytes` go with the creation of
+    their upload, in one request: should its answer be lost, the file is sent again (at least once).
     """
 
     name: str
     url: str
     client: TUSClient
     digest: bool = True
+    digest_metadata: str = ""
+    fast_path_bytes: int = 0
     delete_proof: DeleteProof = "head"
     max_concurrent: int = 0
     allow_other_origin: bool = False

@@ -80,6 +80,7 @@ class Uploader:
                 stop=flight.stop,
                 expected=(job.digest_bytes, job.digest) if job.digest is not None and job.upload_url else None,
                 known_ctime_ns=job.fingerprint.ctime_ns if job.upload_url else None,
+                on_whole=lambda digest: self._note_whole(flight, digest),
             )
             if not source.fingerprint.same_identity(job.fingerprint):
                 raise FileChanged(Found(job.place, source.fingerprint, job.endpoint), "it changed before it was sent")
@@ -88,7 +89,10 @@ class Uploader:
                 raise FileInUse("it is open for writing; it is sent once it is closed")
             flight.job = job = self._check_url(job, endpoint, source)
             try:
-                self._send(flight, endpoint, rules, source)
+                needs_digest = bool(endpoint.digest_metadata) and job.upload_url is None
+                flight.phase = "reading"
+                ahead = source.read_ahead() if source.is_small or needs_digest else None
+                self._send(flight, endpoint, rules, source, ahead)
                 digest = source.whole_digest()
             except SourceChanged as error:
                 raise FileChanged(self._present(job, descriptor), str(error)) from error
@@ -106,7 +110,8 @@ class Uploader:
         """
         if job.upload_url is None:
             return job
-        in_doubt = source.fingerprint.ctime_ns != job.fingerprint.ctime_ns and job.digest is None
+        has_digest = job.digest is not None and endpoint.digest
+        in_doubt = source.fingerprint.ctime_ns != job.fingerprint.ctime_ns and not has_digest
         if endpoint.owns(job.upload_url) and not in_doubt:
             return job
         return self._claims.forget_url(job, self._clock())
@@ -117,14 +122,16 @@ class Uploader:
         endpoint: EndpointRules,
         rules: FolderRules,
         source: JobSource,
+        digest: bytes | None,
     ) -> None:
+        """`digest`: of the whole content, where it is known before anything is sent."""
         job = flight.job
         noted_at = self._monotonic()
         flight.phase = "uploading"
 
         def created(upload_url: str) -> None:
             try:
-                flight.job = self._claims.created(flight.job, upload_url)
+                flight.job = self._claims.created(flight.job, upload_url, digest)
             except StaleClaim:
                 self._claims.abandon(job.endpoint, upload_url, self._clock())
                 raise
@@ -147,8 +154,10 @@ class Uploader:
         try:
             endpoint.client.send(
                 ThrottledSource(source, endpoint.throttle, flight.stop),
-                metadata=metadata_of(job, rules),
+                metadata=metadata_of(job, rules, endpoint.digest_metadata, digest),
                 upload_url=job.upload_url,
+                small_file_bytes=endpoint.fast_path_bytes,
+                idempotency_key=_idempotency_key(job),
                 on_created=created,
                 on_progress=progress,
                 cancel=flight.stop,
@@ -162,12 +171,21 @@ class Uploader:
             raise
 
     def _note(self, flight: Flight, source: JobSource, acknowledged_bytes: int | None) -> None:
-        """Keeps how far it has come: with a digest, the prefix that it covers; without, what the server has."""
+        """Keeps how far it has come, and the digest of what was read for it."""
         covered, digest = source.prefix_digest()
-        offset = covered if digest is not None else acknowledged_bytes
-        if offset is not None and offset > 0:
+        offset = flight.job.offset_bytes if acknowledged_bytes is None else acknowledged_bytes
+        if offset or covered:
             with suppress(sqlite3.Error):  # only a hint: an upload that runs must not end for it
-                flight.job = self._claims.progress(flight.job, offset, digest)
+                flight.job = self._claims.progress(flight.job, offset, digest, covered)
+
+    def _note_whole(self, flight: Flight, digest: bytes) -> None:
+        """The last bytes are about to leave: should we be killed after that, this tells that it all was of this file.
+
+        What has no row of its upload yet is noted with it.
+        """
+        if flight.job.upload_url is not None and flight.job.whole_digest != digest:
+            with suppress(sqlite3.Error):  # a disk that is full is no reason to end what is as good as done
+                flight.job = self._claims.read_whole(flight.job, digest)
 
     def _present(self, job: Job, descriptor: int) -> Found:
         """What the path holds now; the open file's own state where it was renamed or removed meanwhile."""
@@ -195,10 +213,22 @@ def open_file(job: Job) -> int:
         raise FileVanished("the file is gone") from error
 
 
-def metadata_of(job: Job, rules: FolderRules) -> dict[str, MetadataValue]:
+def _idempotency_key(job: Job) -> str:
+    """The same for each creation that is asked for again because its answer was lost, by whichever run of the agent.
+
+    A server that keeps such keys then answers with the upload that it has made already. Once it has lost that upload
+    the next one has another key.
+    """
+    return f"{job.uuid}-{job.restarts}" if job.restarts else str(job.uuid)
+
+
+def metadata_of(
+    job: Job, rules: FolderRules, digest_name: str = "", digest: bytes | None = None
+) -> dict[str, MetadataValue]:
     """What the server is told of a file, by the names that tusd's and Uppy's users know.
 
-    The folder's own metadata goes over it, all but `job`. Names are the exact bytes of the file system.
+    The folder's own metadata goes over it, all but `job` and the digest, which is sent as `digest_name` where that is
+    set. Names are the exact bytes of the file system.
     """
     name = job.place.name
     guessed, _ = mimetypes.guess_type(os.fsdecode(name), strict=False)
@@ -209,5 +239,6 @@ def metadata_of(job: Job, rules: FolderRules) -> dict[str, MetadataValue]:
         "relativePath": job.place.relative,
         "mtime": modified.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         **rules.metadata,
+        **({digest_name: digest.hex()} if digest_name and digest is not None else {}),
         "job": str(job.uuid),
     }

@@ -113,18 +113,24 @@ class Claims:
             abandon_upload(connection, job, now)
             return move(connection, job, Event.PROGRESS, **FRESH_UPLOAD)
 
-    def created(self, job: Job, upload_url: str) -> Job:
+    def created(self, job: Job, upload_url: str, digest: bytes | None = None) -> Job:
         """The server has made an upload: its URL is on the disk when this returns.
 
-        When the claim is stale it raises `StaleClaim`, and the upload just made is the caller's to terminate.
+        `digest` is the SHA-256 of the whole content, where that was read before. When the claim is stale it raises
+        `StaleClaim`, and the upload just made is the caller's to terminate.
         """
         with self._database.transaction(durable=True) as connection:
             return move(
                 connection,
                 job,
                 Event.CREATED,
-                **{**FRESH_UPLOAD, "upload_url": upload_url},
+                **{**FRESH_UPLOAD, "upload_url": upload_url, **_digested(digest, job.size_bytes)},
             )
+
+    def read_whole(self, job: Job, digest: bytes) -> Job:
+        """All of it was read, and `digest` is its SHA-256; on the disk when this returns."""
+        with self._database.transaction(durable=True) as connection:
+            return move(connection, job, Event.PROGRESS, **_digested(digest, job.size_bytes))
 
     def answered_last_byte(self, job: Job, answer: str | None) -> Job:
         """The server answered the request with the last byte with an error; on the disk when this returns.
@@ -134,17 +140,12 @@ class Claims:
         with self._database.transaction(durable=True) as connection:
             return move(connection, job, Event.PROGRESS, final_answer=answer)
 
-    def progress(self, job: Job, offset_bytes: int, digest: bytes | None) -> Job:
-        """So far the upload has come; `digest` is the SHA-256 of exactly the first `offset_bytes` bytes."""
+    def progress(self, job: Job, offset_bytes: int, digest: bytes | None, digest_bytes: int | None = None) -> Job:
+        """So far the upload has come. `digest` is the SHA-256 of the first `digest_bytes` bytes, which may be more than
+        those that have arrived (`None`: exactly those)."""
+        covered = offset_bytes if digest_bytes is None else digest_bytes
         with self._database.transaction() as connection:
-            return move(
-                connection,
-                job,
-                Event.PROGRESS,
-                offset_bytes=offset_bytes,
-                digest=digest,
-                digest_bytes=offset_bytes if digest is not None else 0,
-            )
+            return move(connection, job, Event.PROGRESS, offset_bytes=offset_bytes, **_digested(digest, covered))
 
     def defer(self, job: Job, not_before: float, error: str, *, advanced: bool = False) -> Job:
         """It did not work now: try again at `not_before`. An attempt that moved the offset counts as the first."""
@@ -303,12 +304,11 @@ class Claims:
 
 
 def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:
-    return {
-        "delivered_at": now,
-        "offset_bytes": job.size_bytes,
-        "digest": sent.digest,
-        "digest_bytes": job.size_bytes if sent.digest is not None else 0,
-    }
+    return {"delivered_at": now, "offset_bytes": job.size_bytes, **_digested(sent.digest, job.size_bytes)}
+
+
+def _digested(digest: bytes | None, covered_bytes: int) -> dict[str, Any]:
+    return {"digest": digest, "digest_bytes": covered_bytes if digest is not None else 0}
 
 
 def _current(connection: sqlite3.Connection, job: Job) -> Job:

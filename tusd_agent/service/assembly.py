@@ -123,6 +123,8 @@ def endpoint_rules(
         url=settings.url,
         client=client,
         digest=settings.digest,
+        digest_metadata=settings.digest_metadata or "",
+        fast_path_bytes=settings.small_file_fast_path_bytes,
         delete_proof=settings.delete_proof,
         max_concurrent=settings.max_concurrent,
         allow_other_origin=settings.allow_other_origin,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tests.servers import KINDS, EmbeddedServer
 
+from .course import Plan
 from .run import other_file_system, run
 
 
@@ -18,6 +19,9 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=100, help="how often the agent is killed (default: 100)")
     parser.add_argument("--seed", type=int, default=1, help="what chance does depends on it (default: 1)")
     parser.add_argument("--server", choices=[EmbeddedServer.name, "tusd"], default="tusd", help="(default: tusd)")
+    parser.add_argument(
+        "--fast-path", type=int, default=0, metavar="BYTES", help="small_file_fast_path_bytes of the agent (default: 0)"
+    )
     parser.add_argument("--keep", action="store_true", help="keep what is on disk in any case")
     given = parser.parse_args()
     base = Path(tempfile.mkdtemp(prefix="kills-"))
@@ -27,7 +31,7 @@ def main() -> int:
     good = False
     try:
         server.start()
-        findings = run(base, elsewhere, server, given.kills, given.seed)
+        findings = run(base, elsewhere, server, Plan(given.kills, given.seed, given.fast_path))
         sys.stdout.write(f"{findings.report()}, seed {given.seed}, {time.monotonic() - begun:.0f} s\n")
         for (moment, point), count in sorted(findings.lived.killed.items(), key=lambda each: each[0][::-1]):
             sys.stdout.write(f"{count:5} {moment} the {point}\n")

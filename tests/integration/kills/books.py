@@ -16,12 +16,10 @@ DIRECTORIES = ("", "", "a", "a/b")
 @dataclass
 class Content:
     """One content of one folder. `made` counts how often it was, `overwritten` how often it may not have been sent
-    because other content had taken its name, `touched` how often its ctime alone was moved. `places`: the names that
-    it had, below the folder."""
+    because other content had taken its name. `places`: the names that it had, below the folder."""
 
     made: int = 0
     overwritten: int = 0
-    touched: int = 0
     renamed: bool = False
     places: set[str] = field(default_factory=set)
 
@@ -97,7 +95,6 @@ class Books:
         digest = self.lies[folder, new] = self.lies.pop((folder, old))
         self.contents[folder, digest].places.add(new)
         self.contents[folder, digest].renamed = True
-        self.contents[folder, digest].touched += 1
         self.acts["renamed"] += 1
 
     def change_mode(self) -> None:
@@ -107,7 +104,6 @@ class Books:
             os.chmod(self.folders[folder] / name, self._random.choice((0o600, 0o640, 0o644)))
         except FileNotFoundError:
             return
-        self.contents[folder, self.lies[folder, name]].touched += 1
         self.acts["mode changed"] += 1
 
     def _plant(self, path: Path) -> None:

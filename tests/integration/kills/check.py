@@ -31,6 +31,7 @@ class Findings:
 
     violations: list[str]
     figures: str
+    extra_copies: int
     lived: Lived
 
     def report(self) -> str:
@@ -41,9 +42,13 @@ class Findings:
 class Check:
     """Everything that is known of one run. The agent must be at rest, and not running."""
 
-    def __init__(self, agent: Agent, books: Books, lives: Lives, stored: Iterable[Stored]) -> None:
+    def __init__(
+        self, agent: Agent, books: Books, lives: Lives, stored: Iterable[Stored], fast_path_bytes: int
+    ) -> None:
         self._agent = agent
         self._books = books
+        self._fast_path_bytes = fast_path_bytes
+        self._extra_copies = 0
         self._lived = lives.lived()
         self._kills = lives.kills
         self._database = agent.state_dir / "queue.db"
@@ -66,34 +71,36 @@ class Check:
         figures = (
             f"kills: {self._kills} ({sum(lived.killed.values())} at {len(lived.killed)} points, the rest by chance), "
             f"{dict(books.acts)}, {books.written_bytes >> 20} MiB, {len(self._known)} uploads, "
-            f"{len(self._orphans)} orphans, {len(lived.forgotten)} given up in doubt, {len(lived.removals)} removals, "
+            f"{len(self._orphans)} orphans, {self._extra_copies} extra copies, {len(lived.removals)} removals, "
             f"{len(self._jobs)} jobs, {len(violations)} violations"
         )
-        return Findings(violations, figures, lived)
+        return Findings(violations, figures, self._extra_copies, lived)
 
     def _arrived(self) -> Iterator[str]:
         """Each content is on the server, whole, once for each time that it was made; of what nobody made nothing is.
 
-        Where the ctime moved between a whole upload and its entry in the queue, and no digest was kept, nothing tells
-        that the file is still the same: it is sent once more, and that is the only reason.
+        What goes with the creation of its upload may be there more often, each copy under the name of the same job.
         """
-        arrived: Counter[tuple[str, str]] = Counter()
-        in_doubt: Counter[tuple[str, str]] = Counter()
-        forgotten = {url.rpartition("/")[2] for url in self._lived.forgotten}
-        for upload in self._known:
+        arrived: defaultdict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        for upload in (*self._known, *(orphan for orphan in self._orphans if orphan.offset)):
             if upload.complete:
+                job = upload.metadata["job"].decode()
                 content = self._folder(self._job(upload)), upload.sha256()
-                (in_doubt if upload.id in forgotten else arrived)[content] += 1
+                if self._is_fast(upload) and arrived[content][job]:
+                    self._extra_copies += 1
+                else:
+                    arrived[content][job] += 1
                 path = upload.metadata["relativePath"].decode()
                 if content not in self._books.contents:
                     yield f"{path} in {content} arrived, and never was whole"
                 elif path not in self._books.contents[content].places:
                     yield f"{content} arrived as {path}, where it never lay"
         for content, made in self._books.contents.items():
-            if not made.made - made.overwritten <= arrived[content] <= made.made:
-                yield f"{content} of {made} arrived {arrived[content]} times: {self._told(made.places)}"
-            if in_doubt[content] > made.touched:
-                yield f"{content} of {made} was sent again {in_doubt[content]} times: {self._told(made.places)}"
+            if not made.made - made.overwritten <= arrived[content].total() <= made.made:
+                yield f"{content} of {made} arrived as {arrived[content]}: {self._told(made.places)}"
+
+    def _is_fast(self, upload: Stored) -> bool:
+        return 0 < (upload.size or 0) <= self._fast_path_bytes
 
     def _uploads(self) -> Iterator[str]:
         """Unfinished ones are of answers that were not recorded any more, and got no byte; or will be terminated."""
@@ -104,7 +111,9 @@ class Check:
         for job, count in orphans.items():
             if count > self._lived.posted[job] - self._lived.recorded[job]:
                 yield f"{count} orphans of job {job}: {self._lived.posted[job]} were asked for"
-        yield from (f"an orphan got bytes: {orphan}" for orphan in self._orphans if orphan.offset)
+        for orphan in self._orphans:
+            if orphan.offset and not self._is_fast(orphan):
+                yield f"an orphan got bytes: {orphan}"
 
     def _removed(self) -> Iterator[str]:
         """No file left its folder unproven or unseen, and all that should have did."""

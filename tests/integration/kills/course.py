@@ -22,19 +22,20 @@ SECONDS_BETWEEN_ACTS = 0.4
 MOMENTS = ("before", "after")
 CLOSING = "commit of Database.close"
 MOST_BIRTHS = 10
-PROMISES = ("enqueue", "recover", "claim", "created", "deliver", "finish")
+PROMISES = ("enqueue", "recover", "claim", "created", "read_whole", "deliver", "finish")
 """The verbs whose commits must each have been the instant of a kill, on both sides."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many kills, and what chance depends on."""
+    """How many kills, what chance depends on, and how large what goes with the creation of its upload may be."""
 
     kills: int
     seed: int
+    fast_path_bytes: int = 0
 
 
-def agent_settings(books: Books) -> dict[str, Any]:
+def agent_settings(books: Books, fast_path_bytes: int) -> dict[str, Any]:
     """Folders for each way a file can go; a way to the server that is slow enough to be killed on."""
     after: dict[str, dict[str, object]] = {
         "keep": {"after_upload": "keep"},
@@ -43,7 +44,11 @@ def agent_settings(books: Books) -> dict[str, Any]:
     }
     return {
         "folders": [{"path": path, "settle_seconds": 0.1, **after[name]} for name, path in books.folders.items()],
-        "endpoint": {"chunk_size": "256KiB", "rate_limit": f"{RATE_BYTES_PER_SECOND >> 20}MiB/s"},
+        "endpoint": {
+            "chunk_size": "256KiB",
+            "rate_limit": f"{RATE_BYTES_PER_SECOND >> 20}MiB/s",
+            "small_file_fast_path_bytes": fast_path_bytes,
+        },
     }
 
 

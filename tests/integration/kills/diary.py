@@ -38,8 +38,7 @@ class Lived:
     """All lives together.
 
     `passed` are the points that were come to, `killed` counts the kills by moment and point. `posted` counts, by job,
-    the uploads that were asked for, `recorded` those of them whose URL, one of `urls`, is in the queue. `forgotten` are
-    URLs of uploads that were given up because nothing could tell whether the file was still the same.
+    the uploads that were asked for, `recorded` those of them whose URL, one of `urls`, is in the queue.
     """
 
     passed: set[str] = field(default_factory=set)
@@ -47,7 +46,6 @@ class Lived:
     posted: Counter[str] = field(default_factory=Counter)
     recorded: Counter[str] = field(default_factory=Counter)
     urls: set[str] = field(default_factory=set)
-    forgotten: set[str] = field(default_factory=set)
     removals: list[Removal] = field(default_factory=list)
 
 
@@ -65,8 +63,6 @@ def read(path: Path) -> Lived:
             case {"recorded": job, "url": url}:
                 lived.recorded[job] += 1
                 lived.urls.add(url)
-            case {"forgotten": url}:
-                lived.forgotten.add(url)
             case {"removed": folder, "digest": digest, "proven": proven}:
                 lived.removals.append(Removal(folder, digest, proven))
             case entry:

@@ -150,23 +150,18 @@ def _watch_files(way: Way, witness: Witness) -> None:
 
 
 def _watch_uploads(diary: Diary) -> None:
-    """Notes when an upload is about to be asked for, when its URL has been recorded, and when it is given up."""
-    send, created, forget_url = TUSClient.send, Claims.created, Claims.forget_url
+    """Notes when an upload is about to be asked for and when its URL has been recorded."""
+    send, created = TUSClient.send, Claims.created
 
     def watched_send(client: TUSClient, *given: Any, **more: Any) -> Any:
         if more["upload_url"] is None:
             diary.write(posted=more["metadata"]["job"])
         return send(client, *given, **more)
 
-    def watched_created(claims: Claims, job: Job, upload_url: str) -> Job:
-        moved = created(claims, job, upload_url)
+    def watched_created(claims: Claims, job: Job, upload_url: str, digest: bytes | None = None) -> Job:
+        moved = created(claims, job, upload_url, digest)
         diary.write(recorded=str(job.uuid), url=upload_url)
         return moved
 
-    def watched_forget_url(claims: Claims, job: Job, now: float) -> Job:
-        diary.write(forgotten=job.upload_url)
-        return forget_url(claims, job, now)
-
     TUSClient.send = watched_send  # type: ignore[method-assign, assignment]
     Claims.created = watched_created  # type: ignore[method-assign, assignment]
-    Claims.forget_url = watched_forget_url  # type: ignore[method-assign, assignment]

@@ -27,18 +27,18 @@ def _has_scanned(status: dict[str, Any]) -> bool:
     return all(folder["last_scan_at"] is not None for folder in status["folders"])
 
 
-def run(base: Path, elsewhere: Path, server: Server, kills: int, seed: int) -> Findings:
-    """Kills an agent as often as that; everything it works with lies below `base` and `elsewhere`."""
-    books = Books(base, elsewhere, seed)
-    agent = Subject(base / "agent", server.url, **agent_settings(books))
+def run(base: Path, elsewhere: Path, server: Server, plan: Plan) -> Findings:
+    """Kills an agent as `plan` has it; everything it works with lies below `base` and `elsewhere`."""
+    books = Books(base, elsewhere, plan.seed)
+    agent = Subject(base / "agent", server.url, **agent_settings(books, plan.fast_path_bytes))
     try:
         with Lives(agent, server.uploads) as lives:
-            Course(agent, books, lives, Plan(kills, seed)).run()
+            Course(agent, books, lives, plan).run()
             lives.begin(None)
             agent.wait_until(_has_scanned, REST_SECONDS, "the first scan is over")
             wait_for_rest(agent, REST_SECONDS)
             lives.stop()
             assert lives.has_ended(REST_SECONDS), "it does not stop"
-            return Check(agent, books, lives, server.stored()).findings()
+            return Check(agent, books, lives, server.stored(), plan.fast_path_bytes).findings()
     finally:
         agent.close()
