@@ -69,7 +69,7 @@ def service(bookworm: Installed) -> Iterator[Installed]:
     """`bookworm` with nothing left of earlier tests: the agent stopped, no configuration, no queue, no files."""
     bookworm.machine.sh(CLEAN)
     yield bookworm
-    print(bookworm.machine.journal("-n", "60"))  # noqa: T201 - shown with the failure of the test
+    print(bookworm.machine.journal("-n", "40", "-u", AGENT))  # noqa: T201 - shown with the failure of the test
 
 
 @pytest.fixture
@@ -77,4 +77,4 @@ def newer_service(trixie: Installed) -> Iterator[Installed]:
     """The same with the newer systemd."""
     trixie.machine.sh(CLEAN)
     yield trixie
-    print(trixie.machine.journal("-n", "60"))  # noqa: T201 - shown with the failure of the test
+    print(trixie.machine.journal("-n", "40", "-u", AGENT))  # noqa: T201 - shown with the failure of the test
