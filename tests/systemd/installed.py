@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.servers.install import tusd_binary
@@ -58,8 +59,8 @@ class Installed:
     def configure(
         self,
         *,
-        agent: dict[str, object] | None = None,
-        endpoint: dict[str, object] | None = None,
+        agent: Mapping[str, object] | None = None,
+        endpoint: Mapping[str, object] | None = None,
         **folder: object,
     ) -> None:
         """Writes the configuration: one endpoint, the machine's tusd, and one folder."""
@@ -81,6 +82,16 @@ class Installed:
     def pid(self) -> int:
         """The number of the agent's process; 0 when it does not run."""
         return int(self.machine.shows(AGENT, "MainPID"))
+
+    def kill(self, pid: int, name: str = "KILL") -> None:
+        """With the shell's own kill: a Debian this small has no other."""
+        self.machine.sh(f"kill -{name} {pid}")
+
+    def kill_and_wait(self) -> None:
+        """SIGKILL to the agent; returns when systemd has started another."""
+        before = self.machine.wait_for(self.pid, "a process")
+        self.kill(before)
+        self.machine.wait_for(lambda: self.pid() not in (0, before), "another process")
 
     def state(self) -> str:
         return self.machine.shows(AGENT, "ActiveState")

@@ -45,8 +45,7 @@ def test_exposure_and_verify(machine: str, request: pytest.FixtureRequest, capfd
 def test_files_of_others_are_deleted_and_moved(service: Installed, after_upload: str) -> None:
     """alice shares her folder with the agent by an access list's poor relation: the agent's group may write."""
     service.machine.sh(f"install -d -m 2770 -o alice -g tusd-agent {OUTGOING} /srv/sent")
-    more = {"move_to": "/srv/sent"} if after_upload == "move" else {}
-    service.configure(after_upload=after_upload, **more)
+    service.configure(after_upload=after_upload, move_to="/srv/sent" if after_upload == "move" else None)
     service.machine.run("tusd-agent", "install-service")
     service.machine.sh(f"umask 002; seq 1000 > {OUTGOING}/a.txt", user="alice")
     service.wait_until_arrived("a.txt")
