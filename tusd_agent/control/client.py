@@ -69,6 +69,10 @@ class ControlClient:
         """The reply to ``POST path`` with a JSON object; raises as `get` does."""
         return self._ask("POST", path, json.dumps(members).encode("ascii"))
 
+    def put(self, path: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to ``PUT path`` with a JSON object; raises as `get` does."""
+        return self._ask("PUT", path, json.dumps(members).encode("ascii"))
+
     def _ask(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
         with closing(_UnixConnection(self.path, self._timeout_seconds)) as connection:
             self._connect(connection)

@@ -29,11 +29,27 @@ class Flight:
         self.job = job
         self.stop = threading.Event()
         self.phase = "starting"
+        self._owed: list[Callable[[Job], Job]] = []
         self._started_at = started_at
         self._monotonic = monotonic
         self._offset_bytes = job.offset_bytes
         self.began_at_bytes: int | None = None  # what the server had at the first answer of this claim
         self._marks: deque[tuple[float, int]] = deque()
+
+    def tell(self, *moves: Callable[[Job], Job]) -> None:
+        """Moves the job's row, one move after the other; those that the database does not take are owed to it.
+
+        So that on a full disk nothing is forgotten that cannot be asked for again: the URL of an upload just made, what
+        was answered to the last byte, that everything has arrived.
+        """
+        self._owed = list(moves)
+        self.pay()
+
+    def pay(self) -> None:
+        """Makes the moves that are owed. Raises what the database raises, and `StaleClaim`."""
+        while self._owed:
+            self.job = self._owed[0](self.job)
+            del self._owed[0]
 
     def acknowledged(self, offset_bytes: int) -> None:
         """So many bytes the server says it has."""

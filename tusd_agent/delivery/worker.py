@@ -112,11 +112,13 @@ class Worker:
         self._endpoints.answered(endpoint.name)
         log.info("job %d (%s): arrived at %s, %d bytes", job.id, shown(job.place.path), endpoint.name, job.size_bytes)
         if rules.after_upload == "keep":
-            self._claims.finish(uploaded.job, self._clock(), sent=uploaded.sent)
+            now = self._clock()
+            flight.tell(lambda job: self._claims.finish(job, now, sent=uploaded.sent))
             if uploaded.changed:
                 self._note(job.place.path)
         else:
-            flight.job = self._claims.deliver(uploaded.job, self._clock(), uploaded.sent)
+            now = self._clock()
+            flight.tell(lambda job: self._claims.deliver(job, now, uploaded.sent))
             self._dispose(flight, endpoint, rules)
 
     def _judged(self, flight: Flight, endpoint: EndpointRules, error: Exception) -> None:
@@ -132,9 +134,9 @@ class Worker:
         match judgement.decision:
             case Decision.INTERRUPT:
                 self._claims.interrupt(job)
-                log.info("job %d (%s): put back, the next start goes on with it", job.id, shown(job.place.path))
+                log.info("job %d (%s): put back, to go on from there later", job.id, shown(job.place.path))
             case Decision.FAIL:
-                self._claims.fail(job, judgement.words, now, judgement.reason)
+                flight.tell(lambda job: self._claims.fail(job, judgement.words, now, judgement.reason))
                 log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), judgement.words)
             case Decision.RESTART:
                 self._claims.restart(job, now + judgement.wait_seconds, judgement.words)
@@ -174,7 +176,8 @@ class Worker:
             self._claims.defer(job, self._clock() + wait, words)
             log.warning("job %d (%s): %s; tried again in %.0f s", job.id, shown(job.place.path), words, wait)
             return
-        self._claims.finish(job, self._clock(), disposed.words)
+        now = self._clock()
+        flight.tell(lambda job: self._claims.finish(job, now, disposed.words))
         log.info("job %d (%s): %s", job.id, shown(job.place.path), disposed.words)
         if disposed.newer_content:
             self._note(job.place.path)
