@@ -27,7 +27,7 @@ def path(**changes: object) -> Any:
     return {**plain, **changes}
 
 
-def polled(**changes: object) -> Any:
+def polled(**changes: Any) -> Any:
     return folder(mode="poll (nfs)", last_scan_at=NOW + 5, **changes)
 
 
