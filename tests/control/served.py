@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from tusd_agent.control.commands import Commands
+from tusd_agent.control.events import Events
 from tusd_agent.control.figures import instants, periods
 from tusd_agent.control.refusals import bad_configuration, outside
 from tusd_agent.control.replies import (
@@ -51,7 +52,8 @@ class Served:
         self.in_flight: list[InFlight] = []
         self.orders = Orders(self.database)
         self.standing = Standing(self.database)
-        self.commands = Commands(self.reader, self.status, lambda: self.in_flight, doing=self)
+        self.events = Events(on_listening=self._listening)
+        self.commands = Commands(self.reader, self.status, lambda: self.in_flight, doing=self, events=self.events)
         self.server = ControlServer(self.socket, self.commands, deadline_seconds=30)
         self.state = "ok"
         self.reasons: list[str] = []
@@ -130,7 +132,11 @@ class Served:
         """The next pending job becomes a failed one with an upload."""
         return self.claims.fail(self.claims.created(self.claim(), UPLOAD_URL), error, 300.0, reason)
 
+    def _listening(self, somebody: bool) -> None:
+        self.database.on_moved = self.events.moved if somebody else None
+
     def close(self) -> None:
+        self.events.close("the test is over")
         self.server.stop()
         self.database.close()
         shutil.rmtree(self.short, ignore_errors=True)

@@ -15,6 +15,7 @@ from ..jobs.states import State
 from ..jobs.troubles import MAX_COUNTED
 from .asking import Request, check_parameters, number_of, single, whole
 from .changes import CHANGES, MAX_LIMIT, Doing, Told
+from .events import Events, Listener
 from .refusals import Refused, bad, brief, no_such_job, outside
 from .replies import (
     Error,
@@ -32,6 +33,7 @@ from .troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 DEFAULT_LIMIT = 100
 MAX_PARAMETERS = 64
 JSON_TYPE = "application/json"
+EVENTS_TYPE = "application/x-ndjson"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Reply = Status | JobDetail | JobsReply | ErrorsReply | Explanation | TextReply | Told | Error
@@ -52,10 +54,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered: the status of HTTP, the body, headers of its own; where it is no JSON, its ``text`` is sent."""
+    """What is answered: the status of HTTP, the body, headers of its own; where it is no JSON, its ``text`` is sent.
+
+    A `Listener` is asked for line after line.
+    """
 
     status: int
-    body: Reply
+    body: Reply | Listener
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON_TYPE
 
@@ -63,7 +68,7 @@ class Answer:
 class Commands:
     """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands,
     `explain` the reply for a path, `None` where no watched folder has it; `doing` is what changes something; `metrics`
-    gives the text of ``GET /metrics``.
+    gives the text of ``GET /metrics``, `events` tells listeners.
 
     All are called by several threads.
     """
@@ -76,12 +81,14 @@ class Commands:
         explain: Callable[[bytes], Explanation | None] = lambda path: None,
         doing: Doing | None = None,
         metrics: Callable[[], str] = str,
+        events: Events | None = None,
     ) -> None:
         self.reader = reader
         self._doing = doing
         self.status = status
         self.explain = explain
         self.metrics = metrics
+        self.events = events or Events()
         self._in_flight = in_flight
 
     def live(self, reply: JobsReply) -> JobsReply:
@@ -118,6 +125,11 @@ def _status(commands: Commands, request: Request) -> Status:
 def _metrics(commands: Commands, request: Request) -> TextReply:
     check_parameters(request)
     return TextReply(text=commands.metrics())
+
+
+def _events(commands: Commands, request: Request) -> Listener:
+    check_parameters(request)
+    return commands.events.listen()
 
 
 def _jobs(commands: Commands, request: Request) -> JobsReply:
@@ -178,7 +190,7 @@ class Command:
 
     method: str
     path: str
-    run: Callable[[Commands, Request], Reply]
+    run: Callable[[Commands, Request], Reply | Listener]
     changes: bool = False
     content_type: str = JSON_TYPE
 
@@ -190,6 +202,7 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/errors", _errors),
     Command("GET", "/v1/explain", _explain),
     Command("GET", "/v1/limits", _limits),
+    Command("GET", "/v1/events", _events, content_type=EVENTS_TYPE),
     Command("GET", "/metrics", _metrics, content_type=METRICS_TYPE),
     *(Command(each.method, each.path, _told(each.run), changes=True) for each in CHANGES),
 )

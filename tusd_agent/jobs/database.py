@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from .moved import Connection, Moved
 from .room import MAY_PASS, hint_of, shortage, trouble_of
 from .salvage import move_aside, put_back, salvage
 from .schema import SCHEMA_STEPS, SCHEMA_VERSION
@@ -44,7 +45,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
+        self._connection: Connection | None = None
         self._durable = True
         self._witness = Witness(path.with_suffix(".witness"))
         # There as long as an error of SQLite's says that the file is damaged, and no check has been made.
@@ -59,6 +60,8 @@ class Database:
         """Why a loss would not be noticed, as a sentence."""
         self.trouble: str | None = None
         """Why the last attempt to write failed that the disk is to blame for, as a sentence; until one succeeds."""
+        self.on_moved: Callable[[list[Moved]], None] | None = None
+        """Called with what moved in each transaction, once that is committed and before the next; it must be quick."""
         self.on_trouble: Callable[[], None] = lambda: None
         """Called when writing begins to fail, by the thread for which it did."""
 
@@ -86,7 +89,9 @@ class Database:
         has_log = self.path.with_name(self.path.name + "-wal").exists()
         try:
             self.path.touch(mode=0o600, exist_ok=True)
-            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
+            connection = sqlite3.connect(
+                self.path, isolation_level=None, check_same_thread=False, timeout=10, factory=Connection
+            )
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, OSError) and error.errno in MAY_PASS:
                 raise DatabaseUnwritable(
@@ -230,7 +235,7 @@ class Database:
             self._testify(testimony)
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[Connection]:
         """The connection for looking only: nobody writes meanwhile, so what is seen is of one moment."""
         try:
             with self._lock:
@@ -260,6 +265,8 @@ class Database:
                 self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
             changes = connection.total_changes
+            on_moved = self.on_moved
+            connection.moved = None if on_moved is None else []
             try:
                 yield connection
             except BaseException:
@@ -274,6 +281,8 @@ class Database:
                 raise
             if connection.total_changes != changes:
                 self.trouble = None
+            if on_moved is not None and connection.moved:
+                on_moved(connection.moved)
 
     def ensure_writable(self) -> None:
         """After writing has failed: whether it would succeed now, with room to go on. Raises `DatabaseUnwritable`.

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from .model import Entry, Fingerprint, Found, Job, Place
+from .moved import Moved, note
 from .rows import JOBS_OF_PATH, SELECT_JOB, directory_id, folder_id, job_of
 from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, target
 
@@ -56,6 +57,9 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
     )
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+    if event is not Event.PROGRESS:
+        error, reason = changes.get("last_error"), changes.get("reason")
+        note(connection, Moved(job.id, job.place.path, job.state, state, event, error, reason))
     return replace(job, state=state, **changes)
 
 
@@ -128,7 +132,9 @@ def insert(
             (newest_placed(connection, directory, found.place.name) or 0) if older else 0,
         ),
     )
-    return int(made.lastrowid or 0), revoked
+    job_id = int(made.lastrowid or 0)
+    note(connection, Moved(job_id, found.place.path, None, target(None, event), event, None, reason))
+    return job_id, revoked
 
 
 def supersede(connection: sqlite3.Connection, jobs: list[Job], now: float) -> list[Job]:
