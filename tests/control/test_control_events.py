@@ -55,13 +55,13 @@ def test_each_change_of_a_job_is_told_once_it_is_on_the_disk(served: Served) -> 
         job = served.claims.created(served.claim(), "http://localhost/1")
         served.claims.progress(job, 5, None)
         served.claims.fail(job, "403\x1b", 300.0, "refused")
-        told = [next(lines) for _ in range(3)]
-        assert [(each["from"], each["event"], each["to"]) for each in told] == [
+        more = [next(lines) for _ in range(3)]
+        assert [(each["from"], each["event"], each["to"]) for each in more] == [
             ("pending", "claim", "uploading"),
             ("uploading", "created", "uploading"),
             ("uploading", "fail", "failed"),
         ]
-        assert (told[2]["error"], told[2]["reason"]) == ("403\\x1b", "refused")
+        assert (more[2]["error"], more[2]["reason"]) == ("403\\x1b", "refused")
         served.commands.events.tell("pause", {"changed": True})
         assert next(lines)["kind"] == "pause"
         served.commands.events.close("the agent stops")
@@ -88,9 +88,7 @@ def test_too_many_are_refused_and_others_are_still_answered(served: Served) -> N
         assert connection.recv(12) == b"HTTP/1.1 200"
         open_now.append(connection)
     answer = served.commands.answer(Asked("GET", "/v1/events"))
-    assert answer.status == 503
-    assert isinstance(answer.body, dict)
-    assert answer.body["code"] == "too_many_listeners"  # type: ignore[typeddict-item]  # an error's
+    assert (answer.status, dict(answer.body)["code"]) == (503, "too_many_listeners")
     assert served.commands.answer(Asked("GET", "/v1/status")).status == 200
     open_now.pop().close()
     wait_for(lambda: served.commands.answer(Asked("GET", "/v1/events")).status == 200, 10, "one has gone")

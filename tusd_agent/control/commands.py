@@ -56,13 +56,14 @@ class Asked:
 class Answer:
     """What is answered: the status of HTTP, the body, headers of its own; where it is no JSON, its ``text`` is sent.
 
-    A `Listener` is asked for line after line.
+    Where there is a `listener`, its lines are the body.
     """
 
     status: int
-    body: Reply | Listener
+    body: Reply
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON_TYPE
+    listener: Listener | None = None
 
 
 class Commands:
@@ -110,7 +111,10 @@ class Commands:
         """The answer to a request. Raises only what the given functions raise beyond `DatabaseUnusable`."""
         try:
             command, request = _find(asked)
-            return Answer(200, command.run(self, request), content_type=command.content_type)
+            reply = command.run(self, request)
+            if isinstance(reply, Listener):
+                return Answer(200, TextReply(text=""), content_type=command.content_type, listener=reply)
+            return Answer(200, reply, content_type=command.content_type)
         except Refused as refused:
             return Answer(refused.status, refused.error, refused.headers)
         except DatabaseUnusable as error:

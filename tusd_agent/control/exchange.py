@@ -108,8 +108,8 @@ class Exchange(BaseHTTPRequestHandler):
         try:
             may_change = peer_of(self.connection).may_change(self._socket_gid)
             answer = self._commands.answer(Asked(self.command, self.path, body, may_change))
-            if isinstance(answer.body, Listener):
-                self._stream(answer, answer.body)
+            if answer.listener is not None:
+                self._stream(answer, answer.listener)
             else:
                 self._reply(answer)
         except Exception:
