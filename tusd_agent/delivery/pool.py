@@ -19,6 +19,7 @@ from ..jobs.states import WORKING
 from ..jobs.story import about
 from ..jobs.waiting import Head
 from .breaker import Breaker, BreakerState
+from .crew import Crew
 from .flight import Flight, FlightFigures
 from .line import EndpointState, Line
 from .outages import Outages
@@ -70,12 +71,8 @@ class Pool:
         self._outages = Outages(claims.waiting_for, clock, monotonic)
         self._worker = Worker(claims, uploader, note, is_present, self, self._tally, clock=clock, rng=self._rng)
         self._changed = threading.Condition()
-        self._news = 0
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._started = False
-        self._wanted = 0
-        self._number = 0
+        self._crew = Crew(self._changed, self._step, "worker")
+        self._stopping = self._crew.stopping
         self._flights: dict[int, Flight] = {}
         self._owed: list[Flight] = []
         self.pauses = Pauses()
@@ -91,9 +88,7 @@ class Pool:
 
     def wake(self) -> None:
         """Something may be ready that was not."""
-        with self._changed:
-            self._news += 1
-            self._changed.notify_all()
+        self._crew.wake()
 
     def revoke(self, job_id: int) -> None:
         """The job was taken away from its worker: it stops within a second."""
@@ -112,8 +107,7 @@ class Pool:
             for flight in self._flights.values():
                 if pauses.cover(flight.job.place.folder, flight.job.endpoint):
                     flight.stop.set()
-            self._news += 1
-            self._changed.notify_all()
+            self._crew.wake()
 
     def use(self, endpoints: Iterable[EndpointRules], folders: Iterable[FolderRules], *, workers: int) -> None:
         """These rules hold from now on, instead of those before.
@@ -132,9 +126,8 @@ class Pool:
                 if not same_folder or lines.get(endpoint) is not lines_before.get(endpoint):
                     flight.stop.set()
             self._give_up_at = 0.0
-            self._fit_threads()
-            self._news += 1
-            self._changed.notify_all()
+            self._crew.want(max(1, sum(line.breaker.full_concurrency for line in lines.values())))
+            self._crew.wake()
 
     def _line(self, rules: EndpointRules, workers: int) -> Line:
         """The line that was there, if these rules go on with what is in flight; else a new one."""
@@ -224,73 +217,40 @@ class Pool:
 
     def start(self) -> None:
         """Starts the workers."""
-        with self._changed:
-            self._started = True
-            self._fit_threads()
-
-    def _fit_threads(self) -> None:
-        """Starts workers until there are as many as the rules ask for; what is too many ends by itself."""
-        self._wanted = max(1, sum(line.breaker.full_concurrency for line in self._lines.values()))
-        while self._started and not self._stopping.is_set() and len(self._threads) < self._wanted:
-            thread = threading.Thread(target=self._loop, name=f"worker-{self._number}", daemon=True)
-            thread.start()
-            self._number += 1
-            self._threads.append(thread)
-
-    def _is_too_many(self) -> bool:
-        """Whether the calling worker is to end: there are more than are wanted."""
-        with self._changed:
-            if len(self._threads) <= self._wanted or self._stopping.is_set():
-                return False
-            self._threads.remove(threading.current_thread())
-            self._changed.notify()  # what this one was woken for is another's now
-            return True
+        self._crew.start()
 
     def stop(self, timeout_seconds: float = 5.0) -> bool:
         """Lets no further job be claimed and has those in flight put back; returns whether all workers ended.
 
         A body in the middle stops within a second; what the server has of it is kept.
         """
+        self._crew.stop()
         with self._changed:
-            self._stopping.set()
             flights = list(self._flights.values())
-            self._changed.notify_all()
         for flight in flights:
             flight.stop.set()
-        deadline = self._monotonic() + timeout_seconds
-        with self._changed:
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(max(0.0, deadline - self._monotonic()))
+        ended = self._crew.join(timeout_seconds, self._monotonic)
         with suppress(sqlite3.Error, DatabaseUnusable):  # what still can't be told, the next start asks the server
             self._pay_debts()
-        return not any(thread.is_alive() for thread in threads)
+        return ended
 
-    def _loop(self) -> None:
-        while not self._stopping.is_set() and not self._is_too_many():
-            with self._changed:
-                seen = self._news
-            # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
-            now, monotonic = self._clock(), self._monotonic()
-            try:
-                worked = self.run_once()
-                self.problem = None
-                self._outages.database_works()
-                if worked:
-                    continue
-                wait_seconds = self.idle_seconds(now, monotonic)
-            except (sqlite3.Error, DatabaseUnusable) as error:
-                self.problem = f"no job can be claimed: {error}"
-                self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
-                wait_seconds = DATABASE_RETRY_SECONDS
-            except Exception as error:
-                # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
-                self.problem = f"internal error: {error!r}; the log has more"
-                log.exception("a worker goes on after an error of the program")
-                wait_seconds = DATABASE_RETRY_SECONDS
-            with self._changed:
-                if self._news == seen and not self._stopping.is_set():
-                    self._changed.wait(wait_seconds)
+    def _step(self) -> float | None:
+        """What a worker does again and again; returns how long there is nothing to do then, 0: look at once."""
+        # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
+        now, monotonic = self._clock(), self._monotonic()
+        try:
+            worked = self.run_once()
+            self.problem = None
+            self._outages.database_works()
+            return 0.0 if worked else self.idle_seconds(now, monotonic)
+        except (sqlite3.Error, DatabaseUnusable) as error:
+            self.problem = f"no job can be claimed: {error}"
+            self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
+        except Exception as error:
+            # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
+            self.problem = f"internal error: {error!r}; the log has more"
+            log.exception("a worker goes on after an error of the program")
+        return DATABASE_RETRY_SECONDS
 
     def run_once(self) -> bool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
