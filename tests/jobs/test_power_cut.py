@@ -141,7 +141,7 @@ def _after(files: dict[str, bytes], promises: Promises, left: Path) -> list[str]
     left.mkdir()
     for name, data in files.items():
         (left / name).write_bytes(data)
-    database = Database(left / "queue.db")
+    database = Database(left / "queue.db", boot=lambda: "the one after the power cut")
     database.open()
     database.close()
     broken = promises.broken_by(left / "queue.db")

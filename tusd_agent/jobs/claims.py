@@ -4,7 +4,7 @@ Each verb is one guarded move; one that comes too late raises `StaleClaim`, and 
 """
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from . import history, totals, waiting
@@ -19,6 +19,9 @@ from .waiting import Head, Kind
 
 MAX_RESTARTS = 3
 """So often in a row may the server lose an upload before a person has to look."""
+
+CLAMP_STEP_JOBS = 2000
+"""So many rows change in one commit when the clock was set back."""
 
 LEFTOVER_LEASE_SECONDS = 600.0
 
@@ -51,10 +54,22 @@ class Claims:
                 move(connection, job, Event.RECOVER, attempts=max(job.attempts - 1, 0))
         return len(rows)
 
-    def clamp(self, now: float, longest_seconds: float) -> int:
-        """The clock was set back: nothing waits longer from now than it ever would have. Returns how many jobs did."""
-        with self._database.transaction() as connection:
-            return waiting.put_off_beyond(connection, now + longest_seconds, now, self._small_file_bytes)
+    def clamp(self, now: float, longest_seconds: float, is_stopping: Callable[[], bool] = lambda: False) -> int:
+        """The clock was set back: nothing waits longer from now than it ever would have. Returns how many jobs did.
+
+        In steps, so that others come to the queue in between; `is_stopping()` ends it after any of them.
+        """
+        changed = 0
+        for head in self.heads():
+            while not is_stopping():
+                with self._database.transaction() as connection:
+                    step = waiting.put_off_beyond(
+                        connection, head, now + longest_seconds, now, self._small_file_bytes, CLAMP_STEP_JOBS
+                    )
+                changed += step
+                if step < CLAMP_STEP_JOBS:
+                    break
+        return changed
 
     def heads(self) -> list[Head]:
         """The first job of each kind in each lane, ready or not."""
