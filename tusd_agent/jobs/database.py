@@ -117,7 +117,7 @@ class Database:
             raise
         with suppress(OSError):  # then the next start checks it once more
             self._suspicion.unlink(missing_ok=True)
-        self.trouble = None
+        self.trouble = self.damage = None
         self._connection = connection
         return clean
 

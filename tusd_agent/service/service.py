@@ -269,7 +269,13 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         try:
-            self._open_database()
+            try:
+                self._open_database()
+            except sqlite3.DatabaseError:
+                if self._database.damage is None:
+                    raise
+                self._database.close()
+                self._open_database()  # now that it is known to be damaged, what can be read of it is saved
         except DatabaseUnwritable as error:
             self._database.close()
             self._lock.release()
