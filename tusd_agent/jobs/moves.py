@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
@@ -60,7 +59,7 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
     if event is not Event.PROGRESS:
         error, reason = changes.get("last_error"), changes.get("reason")
         note(connection, Moved(job.id, job.place.path, job.state, state, event, error, reason))
-    return replace(job, state=state, **changes)
+    return job._replace(state=state, **changes)
 
 
 def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: Fingerprint) -> Job:
@@ -69,7 +68,7 @@ def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: F
         "UPDATE jobs SET size_bytes = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
         (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.ctime_ns, fingerprint.inode, job.id),
     )
-    return replace(job, fingerprint=fingerprint)
+    return job._replace(fingerprint=fingerprint)
 
 
 def jobs_at(connection: sqlite3.Connection, place: Place) -> list[Job]:

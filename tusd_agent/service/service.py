@@ -209,6 +209,8 @@ class Service:
                 self._control.start()
         threading.excepthook = self._thread_died
         self._pool.start()
+        if self._database.unchecked:
+            threading.Thread(target=self._check_database, name="check").start()
         if any(watch.remove_empty_folders for watch in self._settings.watch):
             self._empty_folders.start()
         self._reporting.state = "ok"
@@ -250,6 +252,12 @@ class Service:
                 self._reporting.waits_for = None
                 return True
 
+    def _check_database(self) -> None:
+        """Beside the work, after a kill; `Database.close` ends it."""
+        self._database.check()
+        if self._database.damage is not None:
+            log.error("%s", self._database.damage)
+
     def _thread_died(self, died: threading.ExceptHookArgs) -> None:
         """Of any thread, ours or a library's: it is said, and what depends on it is looked at, now."""
         name = died.thread.name if died.thread is not None else "unknown"
@@ -272,7 +280,13 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         try:
-            self._open_database()
+            try:
+                self._open_database()
+            except sqlite3.DatabaseError:
+                if self._database.damage is None:
+                    raise
+                self._database.close()
+                self._open_database()  # now that it is known to be damaged, what can be read of it is saved
         except DatabaseUnwritable as error:
             self._database.close()
             self._lock.release()
@@ -289,7 +303,11 @@ class Service:
         recovered = self._claims.recover()
         if self._database.loss is None and not clean:
             log.warning(
-                "the last run did not end cleanly; the database is intact, %s put back", plural(recovered, "job")
+                "the last run did not end cleanly; %s put back%s",
+                plural(recovered, "job"),
+                ", and the database is looked over meanwhile"
+                if self._database.unchecked
+                else ", the database is intact",
             )
         if self._database.witness_problem is not None:
             log.warning("%s", self._database.witness_problem)
