@@ -27,6 +27,7 @@ class Flight:
 
     def __init__(self, job: Job, started_at: float, monotonic: Callable[[], float] = time.monotonic) -> None:
         self.job = job
+        self.claim = job.id, job.claim_id
         self.stop = threading.Event()
         self.phase = "starting"
         self._owed: list[Callable[[Job], Job]] = []

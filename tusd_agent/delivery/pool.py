@@ -21,7 +21,7 @@ from ..jobs.waiting import Head
 from .breaker import Breaker, BreakerState
 from .crew import Crew
 from .flight import Flight, FlightFigures
-from .line import EndpointState, Line
+from .line import Claim, EndpointState, Line
 from .outages import Outages
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
 from .rules import EndpointRules, FolderRules
@@ -73,7 +73,7 @@ class Pool:
         self._changed = threading.Condition()
         self._crew = Crew(self._changed, self._step, "worker")
         self._stopping = self._crew.stopping
-        self._flights: dict[int, Flight] = {}
+        self._flights: dict[Claim, Flight] = {}
         self._owed: list[Flight] = []
         self.pauses = Pauses()
         self._turns = Turns()
@@ -93,8 +93,8 @@ class Pool:
     def revoke(self, job_id: int) -> None:
         """The job was taken away from its worker: it stops within a second."""
         with self._changed:
-            flight = self._flights.get(job_id)
-        if flight is not None:
+            flights = [flight for flight in self._flights.values() if flight.job.id == job_id]
+        for flight in flights:
             flight.stop.set()
 
     def pause(self, pauses: Pauses) -> None:
@@ -191,7 +191,7 @@ class Pool:
         come back less and less often.
         """
         with self._changed:
-            line, flight = self._lines.get(endpoint), self._flights.get(job.id)
+            line, flight = self._lines.get(endpoint), self._flights.get((job.id, job.claim_id))
             if line is None or (flight is not None and flight.stop.is_set()):
                 return True  # the rules it was sent under may be gone: it says nothing of those that hold
             was = line.breaker.state
@@ -278,9 +278,9 @@ class Pool:
                     self._owed.append(flight)
                     # This thread will pause: others must look whether something may go now.
                     self._changed.notify_all()
-                del self._flights[flight.job.id]
+                del self._flights[flight.claim]
                 self._tally.sent(line.rules.name, flight.sent_bytes)
-                line.end(flight.job.id)
+                line.end(flight.claim)
                 if rules.give_up_after_seconds:
                     self._give_up_at = 0.0
                 orphaned = not self._knows(flight.job)
@@ -312,8 +312,8 @@ class Pool:
                     continue
                 self._turns.served(head)
                 flight = Flight(job, now, self._monotonic)
-                self._flights[job.id] = flight
-                line.begin(job.id, large=head.kind.large)
+                self._flights[flight.claim] = flight
+                line.begin(flight.claim, large=head.kind.large)
                 # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.
                 self._changed.notify()
                 return flight, line, self._folders[head.lane.folder]
