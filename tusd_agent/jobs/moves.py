@@ -7,6 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from .model import Entry, Fingerprint, Found, Job, Place
+from .moved import note, note_new
 from .rows import JOBS_OF_PATH, SELECT_JOB, directory_id, folder_id, job_of
 from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, target
 
@@ -55,6 +56,8 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
     )
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
+    if event is not Event.PROGRESS:
+        note(job, state, event, changes)
     return job._replace(state=state, **changes)
 
 
@@ -127,7 +130,9 @@ def insert(
             (newest_placed(connection, directory, found.place.name) or 0) if older else 0,
         ),
     )
-    return int(made.lastrowid or 0), revoked
+    job_id = int(made.lastrowid or 0)
+    note_new(job_id, found.place, target(None, event), event, reason)
+    return job_id, revoked
 
 
 def supersede(connection: sqlite3.Connection, jobs: list[Job], now: float) -> list[Job]:

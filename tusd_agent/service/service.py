@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..config import Settings, load
 from ..control.commands import Commands
+from ..control.events import Events
 from ..control.refusals import Refused, not_now
 from ..control.replies import Status
 from ..control.replies_changes import ReloadReply
@@ -125,6 +126,7 @@ class Service:
             lambda: self._settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock
         )
         self._reporting = reporting
+        self._events = Events(clock, self._listening)
         self._changing = Changing(
             lambda: self._settings,
             self._orders,
@@ -133,12 +135,21 @@ class Service:
             self._pool,
             self.bandwidth,
             self.reload,
+            self._events,
             clock,
         )
         self._metrics: Metrics | None = None
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing, self.metrics),
+            Commands(
+                reader,
+                reporting.status,
+                reporting.flights,
+                reporting.explain,
+                self._changing,
+                self.metrics,
+                self._events,
+            ),
             group=settings.agent.socket_group,
         )
         self._life = threading.RLock()
@@ -316,7 +327,9 @@ class Service:
                 raise not_now("the agent is stopping")
             self._notifier.reloading()
             try:
-                return self._reloading.reload(self._stopping)
+                reply = self._reloading.reload(self._stopping)
+                self._events.tell("reload", reply)
+                return reply
             finally:
                 self._notifier.ready()
                 self._notifier.status(self._reporting.line())
@@ -353,6 +366,7 @@ class Service:
         if not self._pool.stop(STOP_SECONDS):
             log.warning("a worker did not stop in time; its job goes on at the next start")
         self._empty_folders.stop()
+        self._events.close("the agent stops")
         self._control.stop()
         threading.excepthook = threading.__excepthook__
         self._database.close()
@@ -371,6 +385,9 @@ class Service:
 
             self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
         return self._metrics.text()
+
+    def _listening(self, somebody: bool) -> None:
+        self._database.on_moved = self._events.moved if somebody else None
 
     def _wake(self) -> None:
         self._pool.wake()
