@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
         },
         "Looking": {
             "status": _Row("status:status_command", "Show how the agent is doing."),
+            "top": _Row("top:top_command", "Watch it live."),
             "jobs": _Row("jobs:jobs_command", "List jobs, newest first."),
             "show": _Row("show:show_command", "Show all there is to know of a job."),
             "errors": _Row("errors:errors_command", "Show what is wrong, and what to do."),
