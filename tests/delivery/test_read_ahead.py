@@ -70,7 +70,7 @@ def run_killed(d: Delivery) -> None:
     """One job is taken, and the agent killed over it; then it starts again."""
     with pytest.raises(Killed):
         d.pool.run_once()
-    d.claims.recover()
+    d.next_life()
 
 
 def contents(server: FaultServer) -> list[bytes]:

@@ -241,9 +241,15 @@ def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanatio
     return answer[0]
 
 
-def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
+def tell(
+    socket: Path | None,
+    config: Path | None,
+    path: str,
+    members: Mapping[str, Any],
+    patience_seconds: float = ANSWER_SECONDS,
+) -> Any:
     """The running agent's reply to an order. Where there is none the command ends here."""
-    answer = _ask_agent(find(socket, config), lambda view: view.client.post(path, members))
+    answer = _ask_agent(find(socket, config), lambda view: view.client.post(path, members), patience_seconds)
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]
@@ -265,6 +271,14 @@ def tell_of(socket: Path | None, config: Path | None, path: str, params: Mapping
     return answer[0]
 
 
+def tell_text(socket: Path | None, config: Path | None, path: str) -> str:
+    """The same where the reply is a text."""
+    answer = _ask_agent(find(socket, config), lambda view: view.client.text(path))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
 def find(socket: Path | None, config: Path | None) -> AgentPaths:
     """The agent that is meant. Where that can't be told the command ends here."""
     try:
@@ -275,10 +289,12 @@ def find(socket: Path | None, config: Path | None) -> AgentPaths:
         fail(f"the agent can't be found: {error}", "name its control socket with --socket", EXIT_FAILED)
 
 
-def _ask_agent(paths: AgentPaths, question: Callable[[AgentView], T]) -> tuple[T] | None:
+def _ask_agent(
+    paths: AgentPaths, question: Callable[[AgentView], T], patience_seconds: float = ANSWER_SECONDS
+) -> tuple[T] | None:
     """The running agent's answer; None, after saying so, when none is running."""
     try:
-        return (question(AgentView(ControlClient(paths.socket, ANSWER_SECONDS))),)
+        return (question(AgentView(ControlClient(paths.socket, patience_seconds))),)
     except NotRunning as error:
         warn(f"tusd-agent: {error}")
         warn(f"hint: {START_HINT}")
@@ -288,7 +304,9 @@ def _ask_agent(paths: AgentPaths, question: Callable[[AgentView], T]) -> tuple[T
     except NotAllowed as error:
         fail(str(error), error.hint, EXIT_FAILED)
     except ControlError as error:
-        fail(error.message, error.hint, EXIT_FAILED)
+        for problem in error.problems:
+            warn(problem)
+        fail(error.message, error.hint, EXIT_BAD_CONFIG if error.code == "bad_configuration" else EXIT_FAILED)
 
 
 def _size_bytes(path: str) -> int:

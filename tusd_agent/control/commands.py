@@ -23,6 +23,7 @@ from .replies import (
     InFlight,
     JobsReply,
     Status,
+    TextReply,
     escaped,
     jobs_reply,
 )
@@ -32,8 +33,10 @@ from .troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 
 DEFAULT_LIMIT = 100
 MAX_PARAMETERS = 64
+JSON_TYPE = "application/json"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Reply = Status | JobDetail | JobsReply | ErrorsReply | Explanation | Told | Error
+Reply = Status | JobDetail | JobsReply | ErrorsReply | Explanation | TextReply | Told | Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered: the status of HTTP, the body, headers of its own."""
+    """What is answered: the status of HTTP, the body, headers of its own; where it is no JSON, its ``text`` is sent."""
 
     status: int
     body: Reply
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON_TYPE
 
 
 class Commands:
     """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands,
-    `explain` the reply for a path, `None` where no watched folder has it; `doing` is what changes something.
+    `explain` the reply for a path, `None` where no watched folder has it; `doing` is what changes something; `metrics`
+    gives the text of ``GET /metrics``.
 
     All are called by several threads.
     """
@@ -72,11 +77,13 @@ class Commands:
         in_flight: Callable[[], list[InFlight]] = list,
         explain: Callable[[bytes], Explanation | None] = lambda path: None,
         doing: Doing | None = None,
+        metrics: Callable[[], str] = str,
     ) -> None:
         self.reader = reader
         self._doing = doing
         self.status = status
         self.explain = explain
+        self.metrics = metrics
         self._in_flight = in_flight
 
     def live(self, reply: JobsReply) -> JobsReply:
@@ -98,7 +105,7 @@ class Commands:
         """The answer to a request. Raises only what the given functions raise beyond `DatabaseUnusable`."""
         try:
             command, request = _find(asked)
-            return Answer(200, command.run(self, request))
+            return Answer(200, command.run(self, request), content_type=command.content_type)
         except Refused as refused:
             return Answer(refused.status, refused.error, refused.headers)
         except DatabaseUnusable as error:
@@ -108,6 +115,11 @@ class Commands:
 def _status(commands: Commands, request: Request) -> Status:
     check_parameters(request)
     return commands.status()
+
+
+def _metrics(commands: Commands, request: Request) -> TextReply:
+    check_parameters(request)
+    return TextReply(text=commands.metrics())
 
 
 def _jobs(commands: Commands, request: Request) -> JobsReply:
@@ -187,6 +199,7 @@ class Command:
     path: str
     run: Callable[[Commands, Request], Reply]
     changes: bool = False
+    content_type: str = JSON_TYPE
 
 
 TABLE: tuple[Command, ...] = (
@@ -196,6 +209,7 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/errors", _errors),
     Command("GET", "/v1/explain", _explain),
     Command("GET", "/v1/limits", _limits),
+    Command("GET", "/metrics", _metrics, content_type=METRICS_TYPE),
     *(Command(each.method, each.path, _told(each.run), changes=True) for each in CHANGES),
 )
 

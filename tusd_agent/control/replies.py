@@ -227,6 +227,12 @@ class RescanReply(TypedDict):
     folders: list[str]
 
 
+class TextReply(TypedDict):
+    """``GET /metrics``: not sent as JSON, but as the text alone, in the exposition format of Prometheus."""
+
+    text: str
+
+
 class Error(TypedDict):
     """Every answer with a status of 400 and above. `code` is for programs, `message` and `hint` are for people.
 

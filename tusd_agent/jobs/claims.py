@@ -66,6 +66,11 @@ class Claims:
         with self._database.reading() as connection:
             return waiting.next_ready_at(connection, head.lane, head.kind, now, self._small_file_bytes)
 
+    def waiting_for(self, endpoint: str) -> int:
+        """How many jobs wait for this endpoint."""
+        with self._database.reading() as connection:
+            return waiting.waiting_for(connection, endpoint)
+
     def claim(self, lane: Lane, now: float, kind: Kind | None = None) -> Job | None:
         """The job of the lane that has been ready longest, now ours; `None` when none is ready. `kind`: of this kind.
 

@@ -54,6 +54,14 @@ def heads(connection: sqlite3.Connection, small_file_bytes: int) -> list[Head]:
     ]
 
 
+def waiting_for(connection: sqlite3.Connection, endpoint: str) -> int:
+    """How many jobs wait for this endpoint; the cost does not depend on how many."""
+    (jobs,) = connection.execute(
+        f"SELECT COALESCE(SUM(jobs), 0) FROM counters WHERE endpoint = ? AND {_WAITS}", (endpoint,)
+    ).fetchone()
+    return int(jobs)
+
+
 def claimable(connection: sqlite3.Connection, lane: Lane, kind: Kind, now: float, small_file_bytes: int) -> Any:
     """The row (as of `SELECT_JOB`) of the job of this kind that has been ready longest and may go, or `None`.
 

@@ -39,11 +39,14 @@ from ..jobs.states import WAITING, WORKING, State
 
 
 class Reporting:
-    """What the agent tells of itself. Any thread may ask. `state` is set by the service: starting, ok, stopping."""
+    """What the agent tells of itself. Any thread may ask. `state` is set by the service: starting, ok, stopping.
+
+    `settings()` are those that hold.
+    """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         reader: Reader,
         database: Database,
         intake: Intake,
@@ -71,8 +74,9 @@ class Reporting:
         flights = self.flights()
         busy = {count.endpoint for count in counts if count.state in WAITING | WORKING}
         endpoints = [_endpoint(state, state.name in busy, flights) for state in self._pool.endpoint_states()]
-        by_path = {str(watch.path): watch for watch in self._settings.watch}
-        folders = [_folder(state, by_path[state.path], overview) for state in self._intake.folder_states()]
+        by_path = {str(watch.path): watch for watch in self._settings().watch}
+        states = [state for state in self._intake.folder_states() if state.path in by_path]
+        folders = [_folder(state, by_path[state.path], overview) for state in states]
         pauses = self._pool.pauses
         reasons = self._reasons(endpoints, counts, pauses) if self.waits_for is None else [self.waits_for]
         return Status(
@@ -173,7 +177,7 @@ class Reporting:
         waiting = sum(count.jobs for count in counts if count.state in WAITING)
         working = sum(count.jobs for count in counts if count.state in WORKING)
         failed = sum(count.jobs for count in counts if count.state is State.FAILED)
-        folders = len(self._settings.watch)
+        folders = len(self._settings().watch)
         watched = plural(folders, "folder")
         line = f"{watched} watched, {plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
         pauses = self._pool.pauses
