@@ -80,7 +80,7 @@ def _draw(asking: _Asking, wake: int) -> None:
 
     console = Console(no_color=not in_colour(), highlight=False)
     watched = [wake, *([sys.stdin.fileno()] if _has_keys() else [])]
-    with Live(console=console, screen=True, auto_refresh=False) as live:
+    with Live(console=console, screen=True, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         while True:
             page = page_of_stdout()
             text = Text.from_ansi("\n".join(frame(*asking.latest, page)), no_wrap=True, overflow="crop")
