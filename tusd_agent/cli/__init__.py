@@ -43,6 +43,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "jobs": _Row("jobs:jobs_command", "List jobs, newest first."),
             "show": _Row("show:show_command", "Show all there is to know of a job."),
             "errors": _Row("errors:errors_command", "Show what is wrong, and what to do."),
+            "doctor": _Row("doctor:doctor_command", "Look whether everything is right."),
             "explain": _Row("explain:explain_command", "Say what becomes of a file, and why."),
             "metrics": _Row("metrics:metrics_command", "Print the metrics for Prometheus."),
             "verify": _Row("verify:verify_command", "Compare files with what was sent."),
