@@ -14,7 +14,7 @@ from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
 from ..jobs.story import Story, about
-from ..tus.errors import TUSUploadError, UploadCancelled
+from ..tus.errors import TUSUploadError, UploadCancelled, masked
 from .command import CommandFailed, CommandRefused
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
@@ -84,7 +84,7 @@ class Worker:
                 self._tally.erred(endpoint.name, "internal")
                 about(log, flight.job).exception("an error of the program")
                 wait = backoff_seconds(flight.job.attempts, self._rng)
-                self._claims.defer(flight.job, self._clock() + wait, f"internal error: {error!r}")
+                self._claims.defer(flight.job, self._clock() + wait, f"internal error: {masked(repr(error))}")
         except StaleClaim as stale:
             about(log, flight.job).info("dropped, %s", stale)
 
