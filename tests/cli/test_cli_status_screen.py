@@ -44,7 +44,8 @@ def upload(number: int = 12, **changes: object) -> InFlight:
 
 def status(**changes: object) -> Status:
     plain = Status(
-        state="ok", reasons=[], version="1.2.3", pid=4711, uid=107, started_at=NOW - 11_520, now=NOW,
+        state="ok", reasons=[], paused=[], limits_by_hand=[], version="1.2.3",
+        pid=4711, uid=107, started_at=NOW - 11_520, now=NOW,
         database_bytes=2 * 1024**2, jobs=jobs(pending=3, done=1204), bytes=jobs(pending=12 * 1024**2),
         folders=[folder()], watcher=watcher(), endpoints=[endpoint()], in_flight=[],
     )  # fmt: skip

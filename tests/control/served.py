@@ -6,7 +6,8 @@ import tempfile
 from pathlib import Path
 
 from tusd_agent.control.commands import Commands
-from tusd_agent.control.replies import InFlight, Status, Watcher, bytes_by_state, jobs_by_state
+from tusd_agent.control.replies import InFlight, Status, Watcher, bytes_by_state, jobs_by_state, pause_replies
+from tusd_agent.control.replies_changes import Limit, LimitsReply, PauseReply
 from tusd_agent.control.server import ControlServer
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
@@ -15,6 +16,7 @@ from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place
 from tusd_agent.jobs.orders import Applied, Orders, Verb
 from tusd_agent.jobs.reader import Reader
 from tusd_agent.jobs.selection import Selection
+from tusd_agent.jobs.standing import Scope, Standing
 
 FOLDER = "/srv/out"
 UPLOAD_URL = "https://user:secret@uploads.example/files/0123456789abcdef?token=secret"
@@ -36,6 +38,7 @@ class Served:
         self.reader = Reader(folder / "queue.db")
         self.in_flight: list[InFlight] = []
         self.orders = Orders(self.database)
+        self.standing = Standing(self.database)
         self.commands = Commands(self.reader, self.status, lambda: self.in_flight, doing=self)
         self.server = ControlServer(self.socket, self.commands, deadline_seconds=30)
         self.state = "ok"
@@ -44,7 +47,8 @@ class Served:
     def status(self) -> Status:
         counts = self.reader.counts()
         return Status(
-            state=self.state, reasons=self.reasons, version="1.2.3", pid=4711, uid=0, started_at=1000.0, now=1060.0,
+            state=self.state, reasons=self.reasons, paused=pause_replies(self.standing.pauses()), limits_by_hand=[],
+            version="1.2.3", pid=4711, uid=0, started_at=1000.0, now=1060.0,
             database_bytes=4096, jobs=jobs_by_state(counts), bytes=bytes_by_state(counts),
             folders=[], endpoints=[], in_flight=[],
             watcher=Watcher(alive=True, watches=1, overflows=0, restarts=0, gaps=0, canary_at=None),
@@ -55,6 +59,29 @@ class Served:
 
     def rescan(self, folder: str | None) -> list[str]:
         return [FOLDER] if folder in (None, FOLDER) else []
+
+    def pause(self, scope: Scope) -> PauseReply:
+        changed = self.standing.pause(scope, 1000.0)
+        return PauseReply(changed=changed, paused=pause_replies(self.standing.pauses()))
+
+    def resume(self, scope: Scope) -> PauseReply:
+        changed = self.standing.resume(scope)
+        return PauseReply(changed=changed, paused=pause_replies(self.standing.pauses()))
+
+    def limits(self) -> LimitsReply:
+        return LimitsReply(
+            limits=[
+                Limit(
+                    endpoint=endpoint, rate_bytes_per_second=rate, by_hand_bytes_per_second=rate,
+                    configured_bytes_per_second=0, timetable=[],
+                )
+                for endpoint, rate in self.standing.limits().items()
+            ]
+        )  # fmt: skip
+
+    def limit(self, rate_bytes_per_second: int | None, endpoint: str | None) -> LimitsReply:
+        self.standing.limit(rate_bytes_per_second, endpoint)
+        return self.limits()
 
     def enqueue(self, *relative: bytes, folder: str = FOLDER, size: int = 10, now: float = 100.0) -> None:
         """A pending job for each path; the n-th has inode and mtime of its own."""

@@ -13,9 +13,11 @@ from tusd_agent.control.peer import Peer, peer_of
 from tusd_agent.jobs.states import State
 
 
-def tell(served: Served, target: str, body: object = None, may_change: bool = True) -> tuple[int, dict[str, Any]]:
+def tell(
+    served: Served, target: str, body: object = None, may_change: bool = True, method: str = "POST"
+) -> tuple[int, dict[str, Any]]:
     content = b"" if body is None else json.dumps(body).encode()
-    answer = served.commands.answer(Asked("POST", target, content, may_change))
+    answer = served.commands.answer(Asked(method, target, content, may_change))
     return answer.status, json.loads(json.dumps(answer.body))
 
 

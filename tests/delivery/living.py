@@ -76,19 +76,22 @@ class Delivery:
         self.present = True
         self.noted: list[bytes] = []
         self._reader = Reader(self.database.path)
-        self.pool = Pool(
+        self._endpoint = EndpointRules(
+            "default",
+            url,
+            self.client,
+            digest=digest,
+            digest_metadata=digest_metadata,
+            fast_path_bytes=fast_path_bytes,
+        )
+        self._rules = FolderRules(str(self.folder), **rules)
+        self.pool = self._new_pool()
+
+    def _new_pool(self) -> Pool:
+        return Pool(
             self.claims,
-            [
-                EndpointRules(
-                    "default",
-                    url,
-                    self.client,
-                    digest=digest,
-                    digest_metadata=digest_metadata,
-                    fast_path_bytes=fast_path_bytes,
-                )
-            ],
-            [FolderRules(str(self.folder), **rules)],
+            [self._endpoint],
+            [self._rules],
             self.noted.append,
             lambda folder: self.present,
             workers=1,
@@ -96,6 +99,11 @@ class Delivery:
             monotonic=self.clock.monotonic,
             rng=random.Random(1),
         )
+
+    def next_life(self) -> None:
+        """The agent was killed and starts again: of what was not in the database nothing is left."""
+        self.claims.recover()
+        self.pool = self._new_pool()
 
     def found(self, name: bytes, endpoint: str = "default") -> Found:
         """What the intake finds at this path now."""

@@ -299,3 +299,19 @@ def test_local_time_is_that_of_the_host() -> None:
         if before is not None:
             os.environ["TZ"] = before
         time.tzset()
+
+
+def test_what_the_settings_say_can_change_while_bytes_flow() -> None:
+    bandwidth = Bandwidth(100.0, {"a": 10.0, "b": 20.0})
+    kept, gone = bandwidth.throttle("a"), bandwidth.throttle("b")
+    bandwidth.set_limit(5.0, "b")
+    bandwidth.set_limit(50.0)
+    bandwidth.use(7.0, {"a": 30.0, "c": 40.0}, [TimedLimit(0, 24 * 60, 25.0, endpoint="a")])
+    assert kept.rate_bytes_per_second == 25.0, "a throttle that uploads hold follows"
+    assert gone.rate_bytes_per_second == 50.0, "that of an endpoint that went has the agent's limit"
+    assert bandwidth.by_hand == {None: 50.0}
+    assert bandwidth.throttle("c").rate_bytes_per_second == 40.0
+    with pytest.raises(KeyError):
+        bandwidth.set_limit(1.0, "b")
+    bandwidth.set_limit(None)
+    assert (bandwidth.rate(), bandwidth.configured("a")) == (7.0, 30.0)

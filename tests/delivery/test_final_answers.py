@@ -11,6 +11,9 @@ import pytest
 
 from tests.support.files import wait_for
 from tests.tus.fault_server import Fault, FaultServer
+from tusd_agent.jobs.claims import Claims
+from tusd_agent.jobs.database import DatabaseUnwritable
+from tusd_agent.jobs.model import Job
 from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR, State
 
 from .living import Delivery, delivering
@@ -77,6 +80,29 @@ def test_an_agent_that_is_killed_in_the_pause_after_the_refusal_knows_of_it(tmp_
         d.claims.recover()
         job = d.only()
         assert (job.state, job.final_answer) == (State.PENDING, "500: the hook says no")
+
+
+class FullOnce(Claims):
+    """A queue whose disk is full when the answer is to be noted, and has room afterwards."""
+
+    full = True
+
+    def answered_last_byte(self, job: Job, answer: str | None) -> Job:
+        if self.full:
+            self.full = False
+            raise DatabaseUnwritable("the disk is full")
+        return super().answered_last_byte(job, answer)
+
+
+def test_a_refusal_that_a_full_disk_could_not_take_is_noted_before_the_job_goes_on(tmp_path: Path) -> None:
+    with FaultServer() as server, delivering(tmp_path, server.endpoint, claims=FullOnce) as d:
+        d.put(b"a", DATA)
+        server.fail("PATCH", REFUSED)
+        with pytest.raises(DatabaseUnwritable):
+            d.run(1)
+        assert (d.only().state, d.only().final_answer) == (State.UPLOADING, None)
+        d.run(1)
+        assert (d.only().state, d.only().reason) == (State.FAILED, FINISHED_WITH_SERVER_ERROR)
 
 
 def test_a_refusal_that_was_about_bytes_that_did_not_arrive_is_forgotten(tmp_path: Path) -> None:

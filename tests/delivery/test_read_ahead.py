@@ -44,10 +44,17 @@ class KilledAfterTheCreation(Claims):
     kills = 0
 
     def created(self, job: Job, upload_url: str, digest: bytes | None = None) -> Job:
+        self._kill()
+        return super().created(job, upload_url, digest)
+
+    def finish(self, job: Job, now: float, reason: str | None = None, *, sent: Sent | None = None) -> Job:
+        self._kill()
+        return super().finish(job, now, reason, sent=sent)
+
+    def _kill(self) -> None:
         if self.kills < 2:
             self.kills += 1
             raise Killed
-        return super().created(job, upload_url, digest)
 
 
 @pytest.fixture
@@ -63,7 +70,7 @@ def run_killed(d: Delivery) -> None:
     """One job is taken, and the agent killed over it; then it starts again."""
     with pytest.raises(Killed):
         d.pool.run_once()
-    d.claims.recover()
+    d.next_life()
 
 
 def contents(server: FaultServer) -> list[bytes]:
@@ -95,7 +102,7 @@ def test_other_content_with_its_times_put_back_is_not_taken_for_it(here: Deliver
 
 
 def test_a_digest_noted_ahead_outlives_an_attempt_that_gets_less_far(here: Delivering) -> None:
-    size = 4 * READ_BYTES
+    size = 24 * READ_BYTES  # more than the kernel takes before the connection ends
     with FaultServer() as server, here(server.endpoint) as d:
         d.put(b"a", data_of(size))
         d.half_sent(d.claimed(), data_of(size)[:READ_BYTES])
@@ -131,6 +138,7 @@ def test_on_the_fast_path_small_files_go_with_the_creation(here: Delivering, siz
         d.run(2)
         assert d.only().state is State.DONE
         assert contents(server) == [data_of(size)]
+        assert d.only().upload_url == next(server.origin + path for path in server.uploads)
         fast = size == 1000
         assert ("PATCH" not in server.methods()) is (fast or size == 0)
         assert server.of("POST")[0].length == (size if fast else 0)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.files import wait_for
-from tusd_agent.jobs.database import Database, DatabaseUnusable, NewerDatabase
+from tusd_agent.jobs.database import Database, DatabaseUnusable, DatabaseUnwritable, NewerDatabase
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Fingerprint, Found, Place
 
@@ -102,12 +102,16 @@ def put_in_place(copied: Path, path: Path) -> None:
             shutil.copyfile(copied / (path.name + suffix), path.with_name(path.name + suffix))
 
 
+def log_bytes(path: Path) -> int:
+    return path.with_name("queue.db-wal").stat().st_size
+
+
 @contextmanager
-def full_disk(path: Path) -> Iterator[None]:
+def full_disk(room_bytes: int) -> Iterator[None]:
     """A limit of the size of files stands for the full disk: the log can't grow, as there."""
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.with_name("queue.db-wal").stat().st_size, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room_bytes, limits[1]))
     try:
         yield
     finally:
@@ -257,7 +261,7 @@ def test_a_witness_that_cant_be_written_is_said_and_a_loss_counts_once_all_the_s
 def test_a_start_on_a_full_disk_after_a_kill_is_no_loss(path: Path) -> None:
     """A connection that fails is closed, and SQLite would take the log away with it."""
     killed_in_use(path)
-    with full_disk(path), pytest.raises(DatabaseUnusable, match="can't be used"):
+    with full_disk(log_bytes(path)), pytest.raises(DatabaseUnusable, match="can't be used"):
         Database(path).open()
     assert_no_loss(path, clean=False)
 
@@ -287,10 +291,32 @@ def test_a_damaged_database_and_its_log_are_kept_as_they_are(path: Path) -> None
     assert "kept as" in str(database.loss)
 
 
+def test_what_a_full_disk_refuses_is_said_until_it_takes_it(path: Path) -> None:
+    database = opened(path)
+    told: list[str | None] = []
+    database.on_trouble = lambda: told.append(database.trouble)
+    enqueue(database, b"a")
+    with full_disk(log_bytes(path)):
+        for _ in range(2):
+            with pytest.raises(DatabaseUnwritable, match="can't be used"):
+                enqueue(database, b"b")
+        with pytest.raises(DatabaseUnwritable):
+            database.ensure_writable()
+        with database.transaction():
+            pass  # that nothing is refused where nothing is written says nothing
+        assert database.trouble is not None
+    assert len(told) == 1, "told once, when it begins"
+    database.ensure_writable()
+    assert database.trouble is None
+    enqueue(database, b"b")
+    database.close()
+    assert_no_loss(path, clean=True)
+
+
 def test_a_stop_on_a_full_disk_is_no_loss(path: Path) -> None:
     database = opened(path)
     enqueue(database, b"a")
-    with full_disk(path):
+    with full_disk(log_bytes(path)):
         database.close()
     assert path.with_name("queue.db-wal").exists()
     assert_no_loss(path, clean=False)

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from tusd_agent.jobs.claims import Claims
-from tusd_agent.jobs.database import Database
+from tusd_agent.jobs.database import Database, DatabaseUnwritable
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Fingerprint, Found, Lane, Place
 from tusd_agent.jobs.reader import Reader
 from tusd_agent.jobs.states import State
+
+from .test_loss import full_disk
 
 PAGE_BYTES = 4096
 JOBS = 2000
@@ -112,6 +114,23 @@ def test_of_a_damaged_page_only_its_own_rows_are_lost(filled: Path) -> None:
     assert again.open() is True
     assert (again.loss, again.incomplete_since) == (None, 1000.0), "said once, and remembered"
     again.close()
+
+
+@pytest.mark.parametrize("room_bytes", [0, 100_000])
+def test_on_a_full_disk_a_damaged_database_stays_and_is_salvaged_once_there_is_room(
+    filled: Path, room_bytes: int
+) -> None:
+    leaves = leaves_of(filled, "jobs")
+    damage(filled, leaves[len(leaves) // 2])
+    before = suspected(filled).read_bytes()
+    with full_disk(room_bytes), pytest.raises(DatabaseUnwritable):
+        Database(filled).open()
+    assert asides(filled) == []
+    assert filled.read_bytes() == before
+    database = reopened(filled)
+    assert JOBS - 100 < jobs(filled) < JOBS
+    assert len(asides(filled)) == 1
+    database.close()
 
 
 def test_what_is_taken_over_goes_on_as_it_was(filled: Path) -> None:

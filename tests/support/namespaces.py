@@ -23,6 +23,8 @@ P = ParamSpec("P")
 ROOT = Path(__file__).parents[2]
 UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
 SECONDS = 150
+# --heavy: whether such a test is run at all has been decided outside.
+_PYTEST = (sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-q", "-ra", "--heavy")
 _INSIDE = "TUSD_TEST_IN_NAMESPACES"
 
 
@@ -37,7 +39,7 @@ def in_namespaces(test: Callable[P, None]) -> Callable[P, None]:
         _require_namespaces()
         name = os.environ["PYTEST_CURRENT_TEST"].rpartition(" (")[0]
         ran = subprocess.run(
-            [*UNSHARE, sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "no:cacheprovider", "-q", "-ra", name],
+            [*UNSHARE, *_PYTEST, name],
             cwd=ROOT,
             env={name: text for name, text in os.environ.items() if not name.startswith("PYTEST_")} | {_INSIDE: "1"},
             stdout=subprocess.PIPE,
@@ -67,6 +69,12 @@ def bind(there: Path, point: Path) -> None:
     """Lets `point` be the file system that is mounted at `there`: a disk that survives being unmounted."""
     assert os.environ.get(_INSIDE), "mounts are for tests with @in_namespaces"
     subprocess.run(["mount", "--bind", str(there), str(point)], check=True)
+
+
+def remount(point: Path, *options: str) -> None:
+    """Changes the options of a file system that is mounted there, to ``"ro"`` say."""
+    assert os.environ.get(_INSIDE), "mounts are for tests with @in_namespaces"
+    subprocess.run(["mount", "-o", ",".join(["remount", *options]), str(point)], check=True)
 
 
 def unmount(point: Path) -> None:

@@ -47,6 +47,9 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "cancel": _Row("orders:cancel_command", "Do not send jobs."),
             "resend": _Row("orders:resend_command", "Send files once more."),
             "adopt": _Row("orders:adopt_command", "Take held jobs as sent before."),
+            "pause": _Row("pausing:pause_command", "Let nothing be sent for a while."),
+            "resume": _Row("pausing:resume_command", "Let it go on."),
+            "limit": _Row("limiting:limit_command", "Say how fast files may be sent."),
             "rescan": _Row("orders:rescan_command", "Read watched folders now."),
         },
     }

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeGuard
 
-from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Status, Watcher, escaped
+from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Pause, Status, Watcher, escaped
+from .limiting import limit_words
+from .pausing import pause_words
 from .views import StoppedStatus
 from .words import aligned, distance, duration, percent, plural, rate, size
 
@@ -30,11 +32,20 @@ def screen(status: Status | StoppedStatus, paint: Paint) -> str:
 
 def _state(status: Status | StoppedStatus, paint: Paint) -> list[str]:
     state = paint(status["state"], _COLOURS.get(status["state"], "yellow"))
+    if any(_is_all(pause) for pause in status["paused"]):
+        state += paint(", paused", "yellow")
     line = f"tusd-agent: {state}"
     if _runs(status):
         line = f"tusd-agent {escaped(status['version'])}: {state}, up {duration(status['now'] - status['started_at'])}"
         line += f" (pid {status['pid']}, user {status['uid']})"
-    return [line, *(_problem(reason, paint) for reason in status["reasons"])]
+    pauses = [paint(f"  {pause_words(pause, status['now'])}", "yellow") for pause in status["paused"]]
+    if _runs(status):
+        pauses += [f"  {limit_words(limit)}" for limit in status["limits_by_hand"]]
+    return [line, *pauses, *(_problem(reason, paint) for reason in status["reasons"])]
+
+
+def _is_all(pause: Pause) -> bool:
+    return pause["folder"] is None and pause["endpoint"] is None
 
 
 def _runs(status: Status | StoppedStatus) -> TypeGuard[Status]:

@@ -17,12 +17,14 @@ from ..control.replies import (
     InFlight,
     JobReply,
     JobsReply,
+    Pause,
     Status,
     bytes_by_state,
     job_reply,
     jobs_by_state,
     jobs_reply,
     path_b64,
+    pause_replies,
 )
 from ..control.selecting import QUERY_NAMES, selection_of
 from ..jobs.database import DatabaseUnusable
@@ -50,6 +52,7 @@ class StoppedStatus(Counts):
 
     state: str
     reasons: list[str]
+    paused: list[Pause]
     folders: list[FolderCounts]
     endpoints: list[Endpoint]
     in_flight: list[InFlight]
@@ -132,6 +135,7 @@ class StoredView:
         return StoppedStatus(
             state="not running",
             reasons=[],
+            paused=pause_replies(self._reader.pauses()),
             now=time.time(),
             database_bytes=sum(_size_bytes(f"{self.path}{suffix}") for suffix in ("", "-wal")),
             jobs=jobs_by_state(counts),
@@ -201,6 +205,14 @@ def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanatio
 def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
     """The running agent's reply to an order. Where there is none the command ends here."""
     answer = _ask_agent(_find(socket, config), lambda view: view.client.post(path, members))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
+def set_to(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
+    """The running agent's reply to what is set with PUT. Where there is none the command ends here."""
+    answer = _ask_agent(_find(socket, config), lambda view: view.client.put(path, members))
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]

@@ -76,6 +76,10 @@ class ControlClient:
             self._decoded(status, content)
         return content.decode("utf-8", "replace")
 
+    def put(self, path: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to ``PUT path`` with a JSON object; raises as `get` does."""
+        return self._ask("PUT", path, json.dumps(members).encode("ascii"))
+
     def _ask(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
         return self._decoded(*self._exchange(method, target, body))
 

@@ -1,4 +1,4 @@
-"""The commands of the control socket: one literal table, and what each of them does. Nothing here knows of sockets."""
+"""The commands of the control socket: one literal table, and what looking answers. Nothing here knows of sockets."""
 
 import json
 import os
@@ -6,49 +6,37 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from ..jobs.database import DatabaseUnusable
-from ..jobs.orders import Applied, Verb
 from ..jobs.reader import Reader
 from ..jobs.selection import Selection
 from ..jobs.states import State
-from .refusals import Refused, bad, brief
+from .asking import Request, check_parameters, number_of, single, whole
+from .changes import CHANGES, MAX_LIMIT, Doing, Told
+from .refusals import Refused, bad, brief, no_such_job
 from .replies import (
     Error,
     Explanation,
     InFlight,
     JobReply,
     JobsReply,
-    OrderReply,
-    RescanReply,
     Status,
     TextReply,
     escaped,
     job_reply,
     jobs_reply,
-    order_reply,
 )
-from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of, selection_of_query, whole_of
+from .replies_changes import LimitsReply
+from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of_query
 
 DEFAULT_LIMIT = 100
-MAX_LIMIT = 1000
 MAX_PARAMETERS = 64
 JSON_TYPE = "application/json"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Reply = Status | JobReply | JobsReply | Explanation | OrderReply | RescanReply | TextReply | Error
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What was asked: the variable parts of the path, and the query, both decoded; the members of the body."""
-
-    path: Mapping[str, str] = field(default_factory=dict)
-    query: Mapping[str, list[str]] = field(default_factory=dict)
-    body: Mapping[str, Any] = field(default_factory=dict)
-    may_change: bool = False
+Reply = Status | JobReply | JobsReply | Explanation | Told | TextReply | Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +60,6 @@ class Answer:
     body: Reply
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON_TYPE
-
-
-class Doing(Protocol):
-    """What the commands that change something ask of the agent. Called by several threads."""
-
-    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
-        """Carries out an order for selected jobs."""
-
-    def rescan(self, folder: str | None) -> list[str]:
-        """Has a folder scanned, or all; returns which."""
 
 
 class Commands:
@@ -135,51 +113,47 @@ class Commands:
 
 
 def _status(commands: Commands, request: Request) -> Status:
-    _known(request, ())
+    check_parameters(request)
     return commands.status()
 
 
 def _metrics(commands: Commands, request: Request) -> TextReply:
-    _known(request, ())
+    check_parameters(request)
     return TextReply(text=commands.metrics())
 
 
 def _jobs(commands: Commands, request: Request) -> JobsReply:
-    _known(request, ("limit", "cursor", *QUERY_NAMES))
-    limit = _whole(request, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
-    cursor = _whole(request, "cursor", 1, MAX_JOB_ID)
+    check_parameters(request, ("limit", "cursor", *QUERY_NAMES))
+    limit = whole(request, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
+    cursor = whole(request, "cursor", 1, MAX_JOB_ID)
     selected = {name: values for name, values in request.query.items() if name in QUERY_NAMES}
     selection = selection_of_query(selected) if selected else Selection()
     return commands.live(jobs_reply(commands.reader.page(selection, limit=limit, cursor=cursor)))
 
 
-def _number(request: Request) -> int:
-    text = request.path["id"]
-    if not re.fullmatch("[0-9]{1,19}", text) or int(text) > MAX_JOB_ID:
-        raise bad("id", text, "the number of a job")
-    return int(text)
-
-
 def _job(commands: Commands, request: Request) -> JobReply:
-    _known(request, ("url",))
-    url = _single(request, "url")
+    check_parameters(request, ("url",))
+    url = single(request, "url")
     if url not in (None, "whole"):
         raise bad("url", url, "whole")
     if url is not None and not request.may_change:
         raise Refused(403, _NOT_ALLOWED)
-    number = _number(request)
+    number = number_of(request)
     job = commands.reader.job(number)
     if job is None:
-        raise Refused(
-            404, Error(code="no_such_job", message=f"there is no job {number}", hint="GET /v1/jobs lists them")
-        )
+        raise no_such_job(number)
     (reply,) = commands.live(JobsReply(jobs=[job_reply(job, whole_url=url is not None)], next_cursor=None))["jobs"]
     return reply
 
 
+def _limits(commands: Commands, request: Request) -> LimitsReply:
+    check_parameters(request)
+    return commands.doing.limits()
+
+
 def _explain(commands: Commands, request: Request) -> Explanation:
-    _known(request, ("path", "path_b64"))
-    encoded, plain = _single(request, "path_b64"), _single(request, "path")
+    check_parameters(request, ("path", "path_b64"))
+    encoded, plain = single(request, "path_b64"), single(request, "path")
     if (encoded is None) == (plain is None):
         missing = "give one of path and path_b64"
         raise Refused(400, Error(code="bad_request", message="which path is meant?", hint=missing))
@@ -203,55 +177,17 @@ def _explain(commands: Commands, request: Request) -> Explanation:
     return explanation
 
 
-def _verb(request: Request) -> Verb:
-    text = request.path["verb"]
-    if text not in list(Verb):
-        message, hint = f"jobs can't be told to {brief(text)}", f"they can be told to {', '.join(Verb)}"
-        raise Refused(404, Error(code="no_such_path", message=message, hint=hint))
-    return Verb(text)
+def _told(run: Callable[[Doing, Request], Told]) -> Callable[[Commands, Request], Reply]:
+    def told(commands: Commands, request: Request) -> Reply:
+        check_parameters(request)
+        return run(commands.doing, request)
 
-
-def _order(commands: Commands, request: Request) -> OrderReply:
-    _known(request, ())
-    verb = _verb(request)
-    members = dict(request.body)
-    limit = whole_of("limit", members.pop("limit", MAX_LIMIT), MAX_LIMIT)
-    cursor = members.pop("cursor", None)
-    selection = selection_of(members)
-    below = None if cursor is None else whole_of("cursor", cursor, MAX_JOB_ID)
-    return order_reply(commands.doing.order(verb, selection, limit, below))
-
-
-def _order_one(commands: Commands, request: Request) -> JobReply:
-    _known(request, ())
-    number = _number(request)
-    applied = commands.doing.order(_verb(request), Selection(ids=(number,)), 1, None)
-    if applied.refused:
-        job = applied.refused[0]
-        hint = "GET /v1/jobs/{id} tells how it stands"
-        message = f"job {job.id} is {job.state}: it can't {request.path['verb']}"
-        raise Refused(409, Error(code="not_possible", message=message, hint=hint))
-    return job_reply(applied.changed[0]) if applied.changed else _job(commands, request)
-
-
-def _rescan(commands: Commands, request: Request) -> RescanReply:
-    _known(request, ())
-    folder = request.body.get("folder")
-    if (folder is not None and not isinstance(folder, str)) or request.body.keys() - {"folder"}:
-        raise bad("body", ", ".join(request.body), 'nothing, or {"folder": the path of a watched folder}')
-    folders = commands.doing.rescan(folder)
-    if not folders:
-        hint = "GET /v1/status lists the watched folders"
-        raise Refused(404, Error(code="not_watched", message=f"no folder {brief(folder or '')} is watched", hint=hint))
-    return RescanReply(folders=folders)
+    return told
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A row of the table. ``{name}`` in the path stands for one segment. `changes`: it is more than looking.
-
-    What changes something is asked with POST and a body: a JSON object, or nothing.
-    """
+    """A row of the table. ``{name}`` in the path stands for one segment. `changes`: it is more than looking."""
 
     method: str
     path: str
@@ -265,10 +201,9 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/jobs", _jobs),
     Command("GET", "/v1/jobs/{id}", _job),
     Command("GET", "/v1/explain", _explain),
+    Command("GET", "/v1/limits", _limits),
     Command("GET", "/metrics", _metrics, content_type=METRICS_TYPE),
-    Command("POST", "/v1/jobs/{verb}", _order, changes=True),
-    Command("POST", "/v1/jobs/{id}/{verb}", _order_one, changes=True),
-    Command("POST", "/v1/rescan", _rescan, changes=True),
+    *(Command(each.method, each.path, _told(each.run), changes=True) for each in CHANGES),
 )
 
 _PATTERNS: Mapping[str, re.Pattern[str]] = MappingProxyType(
@@ -331,29 +266,3 @@ def _members(body: bytes) -> Mapping[str, Any]:
         message = "the body is no JSON object"
         raise Refused(400, Error(code="bad_request", message=message, hint='send one, such as {"states": ["failed"]}'))
     return members
-
-
-def _known(request: Request, names: tuple[str, ...]) -> None:
-    for name in request.query:
-        if name not in names:
-            known = ", ".join(names) if names else "none"
-            message = f"unknown parameter {brief(name)}"
-            raise Refused(400, Error(code="bad_request", message=message, hint=f"parameters here: {known}"))
-
-
-def _single(request: Request, name: str) -> str | None:
-    values = request.query.get(name, [])
-    if len(values) > 1:
-        raise Refused(
-            400, Error(code="bad_request", message=f"{name} is given {len(values)} times", hint=f"give {name} once")
-        )
-    return values[0] if values else None
-
-
-def _whole(request: Request, name: str, least: int, most: int) -> int | None:
-    text = _single(request, name)
-    if text is None:
-        return None
-    if not re.fullmatch("[0-9]{1,19}", text) or not least <= int(text) <= most:
-        raise bad(name, text, f"a whole number from {least} to {most}")
-    return int(text)

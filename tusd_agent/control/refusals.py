@@ -1,6 +1,6 @@
 """What a request is refused with: a status of HTTP, a code for programs, a sentence and a hint for people."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .replies import Error, escaped
 
@@ -27,3 +27,23 @@ def brief(text: str) -> str:
     """A text of the request, for a sentence of the answer."""
     safe = escaped(text)
     return safe if len(safe) <= SHOWN_OF_VALUE else f"{safe[:SHOWN_OF_VALUE]}…"
+
+
+def no_such_job(number: int) -> Refused:
+    """404: a job that there is not."""
+    message = f"there is no job {number}"
+    return Refused(404, Error(code="no_such_job", message=message, hint="GET /v1/jobs lists them"))
+
+
+def not_watched(folder: str, folders: Collection[str]) -> Refused:
+    """404: no watched folder has this path. `folders` are those there are."""
+    listed = ", ".join(map(brief, folders))
+    hint = f"watched are: {listed}" if folders else "no folder is watched: add a [[watch]] table to the configuration"
+    message = f"no folder {brief(folder)} is watched"
+    return Refused(404, Error(code="not_watched", message=message, hint=hint, paths=[escaped(one) for one in folders]))
+
+
+def no_such_endpoint(name: str, names: Collection[str]) -> Refused:
+    """404: an endpoint that there is not. `names` are those there are."""
+    message, hint = f"there is no endpoint {brief(name)}", f"there are: {', '.join(names)}"
+    return Refused(404, Error(code="no_such_endpoint", message=message, hint=hint, paths=list(names)))

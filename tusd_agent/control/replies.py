@@ -13,6 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ..jobs.model import Job, shown
 from ..jobs.orders import Applied
 from ..jobs.reader import Count, Page
+from ..jobs.standing import Pauses
 from ..jobs.states import State
 
 KEPT_OF_UPLOAD_ID = 4
@@ -102,11 +103,34 @@ class InFlight(TypedDict):
     started_at: float
 
 
+class Pause(TypedDict):
+    """What an operator has paused: a folder, an endpoint, or (both are null) the whole agent."""
+
+    folder: str | None
+    endpoint: str | None
+    since: float
+
+
+class LimitByHand(TypedDict):
+    """A limit that an operator has set in the place of the configuration's; `endpoint` null: of the whole agent.
+
+    A rate of 0 is none.
+    """
+
+    endpoint: str | None
+    rate_bytes_per_second: float
+
+
 class Status(Counts):
-    """``GET /v1/status``. `state` is starting, ok, degraded (`reasons` says why, a sentence each) or stopping."""
+    """``GET /v1/status``. `state` is starting, ok, degraded (`reasons` says why, a sentence each) or stopping.
+
+    `paused` is not empty where files wait because an operator said so.
+    """
 
     state: str
     reasons: list[str]
+    paused: list[Pause]
+    limits_by_hand: list[LimitByHand]
     version: str
     pid: int
     uid: int
@@ -201,13 +225,15 @@ class TextReply(TypedDict):
 class Error(TypedDict):
     """Every answer with a status of 400 and above. `code` is for programs, `message` and `hint` are for people.
 
-    `paths` lists what there is, where something was asked for that there is not.
+    `paths` lists what there is, where something was asked for that there is not; `problems` all that is wrong with a
+    configuration, a text each.
     """
 
     code: str
     message: str
     hint: str
     paths: NotRequired[list[str]]
+    problems: NotRequired[list[str]]
 
 
 def path_b64(path: bytes) -> str:
@@ -277,6 +303,14 @@ def order_reply(applied: Applied) -> OrderReply:
         ],
         next_cursor=applied.next_cursor,
     )
+
+
+def pause_replies(pauses: Pauses) -> list[Pause]:
+    """The pauses as they are shown."""
+    return [
+        Pause(folder=None if scope.folder is None else escaped(scope.folder), endpoint=scope.endpoint, since=since)
+        for scope, since in pauses.since.items()
+    ]
 
 
 def jobs_by_state(counts: Iterable[Count]) -> dict[str, int]:

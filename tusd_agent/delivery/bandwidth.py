@@ -72,14 +72,24 @@ class Bandwidth:
         monotonic: Callable[[], float] = time.monotonic,
         local: Callable[[float], time.struct_time] = time.localtime,
     ) -> None:
-        self._always: dict[str | None, float] = {None: agent_rate}
-        self._always.update(endpoint_rates or {})
-        timed = tuple(timed)
-        self._timed = {name: [limit for limit in timed if limit.endpoint == name] for name in self._always}
-        self._by_hand: dict[str | None, float] = {}
         self._clock = clock
+        self._monotonic = monotonic
         self._local = local
-        self._buckets = {name: TokenBucket(self._rate_of(name), monotonic=monotonic) for name in self._always}
+        self._by_hand: dict[str | None, float] = {}
+        self._buckets: dict[str | None, TokenBucket] = {}
+        self.use(agent_rate, endpoint_rates or {}, timed)
+
+    def use(self, agent_rate: float, endpoint_rates: Mapping[str, float], timed: Iterable[TimedLimit]) -> None:
+        """What the settings say from now on; what was set by hand stays, of the endpoints that are still there."""
+        timed = tuple(timed)
+        always: dict[str | None, float] = {None: agent_rate}
+        always.update(endpoint_rates)
+        self._timed = {name: [limit for limit in timed if limit.endpoint == name] for name in always}
+        self._always = always
+        for name in always.keys() - self._buckets.keys():
+            self._buckets[name] = TokenBucket(self._rate_of(name), monotonic=self._monotonic)
+        for name in self._by_hand.keys() - always.keys():
+            del self._by_hand[name]
 
     def throttle(self, endpoint: str) -> Throttle:
         """What the uploads to this endpoint have to ask. The agent's own bucket comes last: it is the scarcer one."""
@@ -88,6 +98,15 @@ class Bandwidth:
     def rate(self, endpoint: str | None = None) -> float:
         """The limit of the endpoint alone, or of the whole agent, at this moment; 0: none."""
         return self._buckets[endpoint].rate_bytes_per_second
+
+    def configured(self, endpoint: str | None = None) -> float:
+        """What the settings say for all hours; 0: no limit."""
+        return self._always[endpoint]
+
+    @property
+    def by_hand(self) -> dict[str | None, float]:
+        """What `set_limit` has set, by endpoint (`None`: the whole agent)."""
+        return dict(self._by_hand)
 
     def set_limit(self, rate_bytes_per_second: float | None, endpoint: str | None = None) -> None:
         """Replaces what the settings say, timetable included, for the endpoint or (`None`) the whole agent.
@@ -109,7 +128,7 @@ class Bandwidth:
             by_hand = self._by_hand.get(name)
             if by_hand is not None:
                 return by_hand
-            timed = self._timed[name]
-            return smallest((self._always[name], rate_at(timed, self._clock(), self._local) if timed else 0.0))
+            timed = self._timed.get(name)  # an endpoint that went may still have an upload that ends
+            return smallest((self._always.get(name, 0.0), rate_at(timed, self._clock(), self._local) if timed else 0.0))
 
         return rate

@@ -29,6 +29,7 @@ class Flight:
         self.job = job
         self.stop = threading.Event()
         self.phase = "starting"
+        self._owed: list[Callable[[Job], Job]] = []
         self._started_at = started_at
         self._began_at = monotonic()
         self._monotonic = monotonic
@@ -42,6 +43,21 @@ class Flight:
     def seconds(self) -> float:
         """How long ago the job was claimed."""
         return self._monotonic() - self._began_at
+
+    def tell(self, *moves: Callable[[Job], Job]) -> None:
+        """Moves the job's row, one move after the other; those that the database does not take are owed to it.
+
+        So that on a full disk nothing is forgotten that cannot be asked for again: the URL of an upload just made, what
+        was answered to the last byte, that everything has arrived.
+        """
+        self._owed = list(moves)
+        self.pay()
+
+    def pay(self) -> None:
+        """Makes the moves that are owed. Raises what the database raises, and `StaleClaim`."""
+        while self._owed:
+            self.job = self._owed[0](self.job)
+            del self._owed[0]
 
     def acknowledged(self, offset_bytes: int) -> None:
         """So many bytes the server says it has."""

@@ -7,12 +7,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
+from ..jobs.standing import Pauses
+from ..jobs.states import WORKING
 from ..jobs.story import about
 from ..jobs.waiting import Head
 from ..tus.errors import masked
@@ -78,7 +81,8 @@ class Pool:
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
         self._flights: dict[int, Flight] = {}
-        self._owed: list[Job] = []
+        self._owed: list[Flight] = []
+        self.pauses = Pauses()
         self._turns = Turns()
         self._give_up_at = 0.0
         self._wall_offset = 0.0
@@ -98,6 +102,19 @@ class Pool:
             flight = self._flights.get(job_id)
         if flight is not None:
             flight.stop.set()
+
+    def pause(self, pauses: Pauses) -> None:
+        """These hold from now on, instead of those before: nothing of them is claimed, what is in flight is put back.
+
+        That takes a second at most, burns no attempt, and what the server has is kept.
+        """
+        with self._changed:
+            self.pauses = pauses
+            for flight in self._flights.values():
+                if pauses.cover(flight.job.place.folder, flight.job.endpoint):
+                    flight.stop.set()
+            self._news += 1
+            self._changed.notify_all()
 
     def in_flight(self) -> list[FlightFigures]:
         """The jobs in workers' hands, in the order they were claimed."""
@@ -182,6 +199,8 @@ class Pool:
         deadline = self._monotonic() + timeout_seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - self._monotonic()))
+        with suppress(sqlite3.Error, DatabaseUnusable):  # what still can't be told, the next start asks the server
+            self._pay_debts()
         return not any(thread.is_alive() for thread in self._threads)
 
     def _loop(self) -> None:
@@ -198,7 +217,7 @@ class Pool:
                     continue
                 wait_seconds = self.idle_seconds(now, monotonic)
             except (sqlite3.Error, DatabaseUnusable) as error:
-                self.problem = f"the database can't be written: {error}"
+                self.problem = f"no job can be claimed: {error}"
                 self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
                 wait_seconds = DATABASE_RETRY_SECONDS
             except Exception as error:
@@ -212,6 +231,7 @@ class Pool:
 
     def run_once(self) -> bool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
+        self._claims.ensure_writable()
         self._pay_debts()
         self._notice_clock_steps()
         self._give_up()
@@ -232,7 +252,7 @@ class Pool:
         finally:
             with self._changed:
                 if not carried:
-                    self._owed.append(flight.job)
+                    self._owed.append(flight)
                     # This thread will pause: others must look whether something may go now.
                     self._changed.notify_all()
                 del self._flights[flight.job.id]
@@ -272,11 +292,13 @@ class Pool:
         return None
 
     def _heads(self) -> list[Head]:
-        """The heads of the lanes that the settings know."""
+        """The heads of the lanes that the settings know, and that nobody paused."""
         return [
             head
             for head in self._claims.heads()
-            if head.lane.folder in self._folders and head.lane.endpoint in self._lines
+            if head.lane.folder in self._folders
+            and head.lane.endpoint in self._lines
+            and not self.pauses.cover(head.lane.folder, head.lane.endpoint)
         ]
 
     def idle_seconds(self, now: float, monotonic: float) -> float | None:
@@ -327,7 +349,11 @@ class Pool:
 
     def _accepting(self) -> dict[str, EndpointRules]:
         with self._changed:
-            return {name: line.rules for name, line in self._lines.items() if line.breaker.state is BreakerState.CLOSED}
+            return {
+                name: line.rules
+                for name, line in self._lines.items()
+                if line.breaker.state is BreakerState.CLOSED and not self.pauses.cover_endpoint(name)
+            }
 
     def _notice_clock_steps(self) -> None:
         """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.
@@ -343,12 +369,14 @@ class Pool:
             self._claims.clamp(now, LONGEST_WAIT_SECONDS)
 
     def _pay_debts(self) -> None:
-        """Puts back the jobs that a failing database left in a worker's hands."""
+        """Tells the rows what a failing database did not take, and puts back the jobs that are in nobody's hands."""
         with self._changed:
             owed, self._owed = self._owed, []
-        for number, job in enumerate(owed):
+        for number, flight in enumerate(owed):
             try:
-                self._claims.interrupt(job)
+                flight.pay()
+                if flight.job.state in WORKING:
+                    self._claims.interrupt(flight.job)
             except StaleClaim:
                 continue
             except (sqlite3.Error, DatabaseUnusable):

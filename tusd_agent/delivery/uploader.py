@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from .. import beneath
@@ -131,14 +131,10 @@ class Uploader:
         flight.phase = "uploading"
 
         def created(upload_url: str) -> None:
-            try:
-                flight.job = self._claims.created(flight.job, upload_url, digest)
-            except StaleClaim:
-                self._claims.abandon(job.endpoint, upload_url, self._clock())
-                raise
+            flight.tell(lambda job: self._created(job, upload_url, digest))
 
         def answered_last_byte(answer: str | None) -> None:
-            flight.job = self._claims.answered_last_byte(flight.job, answer)
+            flight.tell(lambda job: self._claims.answered_last_byte(job, answer))
 
         def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
             nonlocal noted_at
@@ -152,7 +148,7 @@ class Uploader:
                 self._note(flight, source, acknowledged_bytes)
 
         try:
-            endpoint.client.send(
+            sent = endpoint.client.send(
                 ThrottledSource(source, endpoint.throttle, flight.stop),
                 metadata=metadata_of(job, rules, endpoint.digest_metadata, digest),
                 upload_url=job.upload_url,
@@ -168,6 +164,15 @@ class Uploader:
         except (TUSUploadError, OSError) as error:
             if not isinstance(error, SourceChanged) and flight.job.upload_url is not None:
                 self._note(flight, source, error.offset if isinstance(error, TUSUploadError) else None)
+            raise
+        if flight.job.upload_url is None:  # it went with its creation, whole: one commit will note all of it
+            flight.job = replace(flight.job, upload_url=sent.url)
+
+    def _created(self, job: Job, upload_url: str, digest: bytes | None) -> Job:
+        try:
+            return self._claims.created(job, upload_url, digest)
+        except StaleClaim:
+            self._claims.abandon(job.endpoint, upload_url, self._clock())
             raise
 
     def _note(self, flight: Flight, source: JobSource, acknowledged_bytes: int | None) -> None:

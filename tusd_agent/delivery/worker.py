@@ -124,11 +124,13 @@ class Worker:
         self._tally.arrived(endpoint.name, job.size_bytes, flight.seconds)
         about(log, job).info("arrived at %s, %d bytes", endpoint.name, job.size_bytes)
         if rules.after_upload == "keep":
-            self._claims.finish(uploaded.job, self._clock(), sent=uploaded.sent)
+            now = self._clock()
+            flight.tell(lambda job: self._claims.finish(job, now, sent=uploaded.sent))
             if uploaded.changed:
                 self._note(job.place.path)
         else:
-            flight.job = self._claims.deliver(uploaded.job, self._clock(), uploaded.sent)
+            now = self._clock()
+            flight.tell(lambda job: self._claims.deliver(job, now, uploaded.sent))
             self._dispose(flight, endpoint, rules)
 
     def _judged(self, flight: Flight, endpoint: EndpointRules, error: Exception) -> None:
@@ -146,9 +148,9 @@ class Worker:
         match judgement.decision:
             case Decision.INTERRUPT:
                 self._claims.interrupt(job)
-                about(log, job).info("put back, the next start goes on with it")
+                about(log, job).info("put back, to go on from there later")
             case Decision.FAIL:
-                self._claims.fail(job, judgement.words, now, judgement.reason)
+                flight.tell(lambda job: self._claims.fail(job, judgement.words, now, judgement.reason))
                 about(log, job).error("failed: %s", judgement.words)
             case Decision.RESTART:
                 self._claims.restart(job, now + judgement.wait_seconds, judgement.words)
@@ -192,7 +194,8 @@ class Worker:
             level = logging.DEBUG if _is_repeated(job, words) else logging.WARNING
             about(log, job).log(level, "%s; tried again in %.0f s", words, wait)
             return
-        self._claims.finish(job, self._clock(), disposed.words)
+        now = self._clock()
+        flight.tell(lambda job: self._claims.finish(job, now, disposed.words))
         self._tally.disposed(job.place.folder)
         about(log, job).info("%s", disposed.words)
         if disposed.newer_content:

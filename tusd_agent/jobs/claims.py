@@ -37,6 +37,10 @@ class Claims:
         with self._database.transaction() as connection:
             fit_indexes(connection, self._small_file_bytes, by_age=by_age)
 
+    def ensure_writable(self) -> None:
+        """After the database could not be written: raises `DatabaseUnwritable` when it still can't."""
+        self._database.ensure_writable()
+
     def recover(self) -> int:
         """Puts what a crash left with a worker back to waiting; at start, before any worker. Returns how many."""
         with self._database.transaction(durable=True) as connection:
@@ -309,7 +313,12 @@ class Claims:
 
 
 def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:
-    return {"delivered_at": now, "offset_bytes": job.size_bytes, **_digested(sent.digest, job.size_bytes)}
+    return {
+        "delivered_at": now,
+        "upload_url": job.upload_url,
+        "offset_bytes": job.size_bytes,
+        **_digested(sent.digest, job.size_bytes),
+    }
 
 
 def _digested(digest: bytes | None, covered_bytes: int) -> dict[str, Any]:

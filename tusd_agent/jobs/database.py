@@ -14,7 +14,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from .salvage import move_aside, salvage
+from .room import MAY_PASS, hint_of, shortage, trouble_of
+from .salvage import move_aside, put_back, salvage
 from .schema import SCHEMA_STEPS, SCHEMA_VERSION
 from .witness import Testimony, Witness
 
@@ -23,6 +24,10 @@ MINIMUM_SQLITE = (3, 35, 0)
 
 class DatabaseUnusable(Exception):
     """The database can't be opened as it is. The message says why and what to do."""
+
+
+class DatabaseUnwritable(DatabaseUnusable, sqlite3.OperationalError):
+    """Its disk takes no writing now: it is full, read-only or fails. Trying again later may help."""
 
 
 class NewerDatabase(DatabaseUnusable):
@@ -52,6 +57,10 @@ class Database:
         """What SQLite said of damage while the file was in use, as a sentence."""
         self.witness_problem: str | None = None
         """Why a loss would not be noticed, as a sentence."""
+        self.trouble: str | None = None
+        """Why the last attempt to write failed that the disk is to blame for, as a sentence; until one succeeds."""
+        self.on_trouble: Callable[[], None] = lambda: None
+        """Called when writing begins to fail, by the thread for which it did."""
 
     def open(self, *, clock: Callable[[], float] = time.time) -> bool:
         """Opens, migrates, and checks after an unclean stop; returns whether the last stop was clean.
@@ -59,7 +68,7 @@ class Database:
         A database that is behind its witness is opened all the same, and a damaged one is moved aside as a whole, with
         what could be read of it in a new one: see `incomplete_since` and `loss` then.
 
-        Raises `NewerDatabase` or `DatabaseUnusable`; leaves the file alone in each case.
+        Raises `NewerDatabase`, `DatabaseUnwritable` or another `DatabaseUnusable`; leaves the file alone in each case.
         """
         if sqlite3.sqlite_version_info < MINIMUM_SQLITE:
             raise DatabaseUnusable(
@@ -79,18 +88,27 @@ class Database:
             self.path.touch(mode=0o600, exist_ok=True)
             connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
         except (OSError, sqlite3.Error) as error:
+            if isinstance(error, OSError) and error.errno in MAY_PASS:
+                raise DatabaseUnwritable(
+                    f"the database {self.path} can't be used: {hint_of(error, self.path.parent)}"
+                ) from error
             raise DatabaseUnusable(f"the database {self.path} can't be opened: {error}") from error
         try:
             clean = self._prepare(connection, has_log, now)
         except sqlite3.DatabaseError as error:
             self._close_keeping_log(connection)
+            trouble = trouble_of(error, self.path)
+            if trouble is not None:
+                raise DatabaseUnwritable(trouble) from error
             if isinstance(error, sqlite3.OperationalError):
                 raise DatabaseUnusable(f"the database {self.path} can't be used: {error}") from error
             raise DamagedDatabase(f"the database {self.path} is damaged ({error})") from error
         except DatabaseUnusable:
             self._close_keeping_log(connection)
             raise
-        self._suspicion.unlink(missing_ok=True)
+        with suppress(OSError):  # then the next start checks it once more
+            self._suspicion.unlink(missing_ok=True)
+        self.trouble = None
         self._connection = connection
         return clean
 
@@ -100,17 +118,31 @@ class Database:
             aside = move_aside(self.path, time.strftime("damaged-%Y%m%dT%H%M%SZ", time.gmtime(now)))
         except OSError as error:
             raise DatabaseUnusable(f"{damaged}, and can't be moved aside: {error.strerror or error}") from error
-        self._open(now)
+        try:
+            self._open(now)
+            kept = self._take_over(aside, now)
+        except DatabaseUnwritable:
+            # Once there is room it is begun anew, and what can be read of it taken over then.
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+            put_back(aside, self.path)
+            raise
+        self.incomplete_since = now
+        self.loss = f"{damaged}. It is kept as {aside}; {kept} of its jobs could be read"
+
+    def _take_over(self, aside: Path, now: float) -> int:
         with self.reading() as connection:
             try:
                 kept = salvage(aside, connection)
-            except sqlite3.DatabaseError:
+            except sqlite3.DatabaseError as error:
                 kept = 0
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+                if trouble_of(error, self.path) is not None:
+                    raise
             _note(connection, "incomplete_since", repr(now))
-        self.incomplete_since = now
-        self.loss = f"{damaged}. It is kept as {aside}; {kept} of its jobs could be read"
+        return kept
 
     def _prepare(self, connection: sqlite3.Connection, has_log: bool, now: float) -> bool:
         (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -200,26 +232,34 @@ class Database:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection for looking only: nobody writes meanwhile, so what is seen is of one moment."""
-        with self._lock:
-            if self._connection is None:
-                raise DatabaseUnusable(f"the database {self.path} is not open")
-            try:
+        try:
+            with self._lock:
+                if self._connection is None:
+                    raise DatabaseUnusable(self.trouble or f"the database {self.path} is not open")
                 yield self._connection
-            except sqlite3.DatabaseError as error:
-                self._suspect(error)
+        except sqlite3.DatabaseError as error:
+            self._suspect(error)
+            trouble = trouble_of(error, self.path)
+            if trouble is None:
                 raise
+            begins, self.trouble = self.trouble is None, trouble
+            if begins:
+                self.on_trouble()
+            raise DatabaseUnwritable(trouble) from error
 
     @contextmanager
     def transaction(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
         """One write transaction; with `durable` the commit is on the disk when this returns.
 
-        Rolled back whole when the block raises. Never do network or file I/O inside.
+        Rolled back whole when the block raises. Never do network or file I/O inside. Raises `DatabaseUnwritable` when
+        the disk is full, read-only or fails.
         """
         with self.reading() as connection:
             if durable != self._durable:
                 connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
                 self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
+            changes = connection.total_changes
             try:
                 yield connection
             except BaseException:
@@ -232,6 +272,22 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
+            if connection.total_changes != changes:
+                self.trouble = None
+
+    def ensure_writable(self) -> None:
+        """After writing has failed: whether it would succeed now, with room to go on. Raises `DatabaseUnwritable`.
+
+        Costs nothing as long as nothing has failed.
+        """
+        if self.trouble is None:
+            return
+        lacking = shortage(self.path.parent)
+        if lacking is not None:
+            self.trouble = f"the database {self.path} can't be used: {lacking}"
+            raise DatabaseUnwritable(self.trouble)
+        with self.transaction(durable=True) as connection:
+            _note(connection, "writable", "again")
 
     def _suspect(self, error: sqlite3.DatabaseError) -> None:
         """An error that means damage: the next start checks the file, however clean this stop will be."""

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -34,8 +35,9 @@ class StateLock:
             raise
         self._descriptor = descriptor
         words = f"pid {os.getpid()}, since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}\n"
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, words.encode(), 0)
+        with suppress(OSError):  # on a full disk: the words are for people only, the lock itself needs no room
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, words.encode(), 0)
 
     def release(self) -> None:
         """Gives the lock back; nothing happens when it is not held."""

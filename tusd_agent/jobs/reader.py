@@ -11,6 +11,7 @@ from .model import Job, Place
 from .rows import JOBS_OF_PATH, job_by_id, job_of
 from .schema import SCHEMA_VERSION
 from .selection import Selection, select
+from .standing import Pauses, pauses_in
 from .states import State
 
 
@@ -67,6 +68,11 @@ class Reader:
                 "JOIN folders f ON f.id = c.folder_id WHERE c.jobs > 0 ORDER BY f.path, c.endpoint, c.state"
             ).fetchall()
         return [Count(folder, endpoint, State(state), jobs, size) for folder, endpoint, state, jobs, size in rows]
+
+    def pauses(self) -> Pauses:
+        """What an operator has paused."""
+        with self._connection() as connection:
+            return pauses_in(connection)
 
     def job(self, job_id: int) -> Job | None:
         """The job of this id."""

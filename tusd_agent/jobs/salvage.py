@@ -29,6 +29,15 @@ def move_aside(path: Path, suffix: str) -> Path:
     return aside
 
 
+def put_back(aside: Path, path: Path) -> None:
+    """Undoes `move_aside`; what was begun in its place goes. Raises `OSError`."""
+    for extra in ("", "-wal", "-shm"):
+        path.with_name(path.name + extra).unlink(missing_ok=True)
+    for extra in ("-wal", "-shm", ""):
+        with suppress(FileNotFoundError):
+            aside.with_name(aside.name + extra).rename(path.with_name(path.name + extra))
+
+
 def salvage(damaged: Path, into: sqlite3.Connection) -> int:
     """Copies the rows that can be read and make sense; returns how many jobs did. Raises what `into` raises."""
     with closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as source:

@@ -13,6 +13,7 @@ from ..control.replies import (
     Explanation,
     Folder,
     InFlight,
+    LimitByHand,
     Status,
     Watcher,
     bytes_by_state,
@@ -20,7 +21,9 @@ from ..control.replies import (
     job_reply,
     jobs_by_state,
     path_b64,
+    pause_replies,
 )
+from ..delivery.bandwidth import Bandwidth
 from ..delivery.flight import FlightFigures
 from ..delivery.line import EndpointState
 from ..delivery.pool import Pool
@@ -29,6 +32,7 @@ from ..intake.intake import Intake
 from ..jobs.database import Database, DatabaseUnusable
 from ..jobs.model import shown
 from ..jobs.reader import Count, Reader
+from ..jobs.standing import Pauses
 from ..jobs.states import WAITING, WORKING, State
 
 
@@ -42,29 +46,39 @@ class Reporting:
         database: Database,
         intake: Intake,
         pool: Pool,
+        bandwidth: Bandwidth,
         clock: Callable[[], float],
     ) -> None:
         self.state = "starting"
+        self.waits_for: str | None = None
+        """Why the agent can't begin yet, in words for the operator; set by the service."""
         self._settings = settings
         self._reader = reader
         self._database = database
         self._intake = intake
         self._pool = pool
+        self._bandwidth = bandwidth
         self._clock = clock
         self._started_at = clock()
 
     def status(self) -> Status:
         """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
         now = self._clock()
-        counts = self._reader.counts()
+        counts = self._counts()
         busy = {count.endpoint for count in counts if count.state in WAITING | WORKING}
         endpoints = [_endpoint(state, state.name in busy) for state in self._pool.endpoint_states()]
         by_path = {str(watch.path): watch for watch in self._settings.watch}
         folders = [_folder(state, by_path[state.path], counts) for state in self._intake.folder_states()]
-        reasons = self._reasons(endpoints, counts)
+        pauses = self._pool.pauses
+        reasons = self._reasons(endpoints, counts, pauses) if self.waits_for is None else [self.waits_for]
         return Status(
             state=self._shown_state(reasons),
             reasons=reasons,
+            paused=pause_replies(pauses),
+            limits_by_hand=[
+                LimitByHand(endpoint=endpoint, rate_bytes_per_second=rate)
+                for endpoint, rate in self._bandwidth.by_hand.items()
+            ],
             version=__version__,
             pid=os.getpid(),
             uid=os.geteuid(),
@@ -98,18 +112,36 @@ class Reporting:
             job=None if found.job is None else job_reply(found.job),
         )
 
+    def _counts(self) -> list[Count]:
+        try:
+            return self._reader.counts()
+        except DatabaseUnusable:
+            if self.waits_for is None:
+                raise
+            return []  # what can't be opened yet may not be there at all
+
     def _shown_state(self, reasons: list[str]) -> str:
+        if self.state == "starting" and self.waits_for is not None:
+            return "degraded"
         if self.state != "ok":
             return self.state
         if reasons:
             return "degraded"
         return "ok" if self._intake.looked_at else "starting"
 
-    def _reasons(self, endpoints: list[Endpoint], counts: list[Count]) -> list[str]:
-        reasons = self._intake.problems()
+    def _reasons(self, endpoints: list[Endpoint], counts: list[Count], pauses: Pauses) -> list[str]:
+        trouble = self._database.trouble
+        # Whoever met it says so in words of his own, which end in these.
+        reasons = [each for each in self._told() if trouble is None or trouble not in each]
+        if trouble is not None:
+            reasons.insert(0, f"{trouble}. No job is claimed until then, and nothing is lost")
         reasons += [problem for problem in (self._database.damage, self._database.witness_problem) if problem]
         # A job is delivered and not disposing only when its disposal has been put off.
-        put_off = sum(count.jobs for count in counts if count.state is State.DELIVERED)
+        put_off = sum(
+            count.jobs
+            for count in counts
+            if count.state is State.DELIVERED and not pauses.cover(count.folder, count.endpoint)
+        )
         if put_off:
             reasons.append(
                 f"{plural(put_off, 'file')} arrived, but what is to follow (after_upload) could not be done yet: "
@@ -122,9 +154,10 @@ class Reporting:
                 'those with the reason "ledger lost" wait for release (send them) or adopt (they arrived)'
             )
         reasons += [f"endpoint {each['name']}: {each['reason']}" for each in endpoints if each["reason"]]
-        if self._pool.problem:
-            reasons.append(self._pool.problem)
         return reasons
+
+    def _told(self) -> list[str]:
+        return [*self._intake.problems(), *([self._pool.problem] if self._pool.problem else [])]
 
     def line(self) -> str:
         """The same in one line, for systemd and the log."""
@@ -137,7 +170,11 @@ class Reporting:
         failed = sum(count.jobs for count in counts if count.state is State.FAILED)
         folders = len(self._settings.watch)
         watched = plural(folders, "folder")
-        return f"{watched} watched, {plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
+        line = f"{watched} watched, {plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
+        pauses = self._pool.pauses
+        if pauses.of_all:
+            return f"paused; {line}"
+        return f"{line}; {plural(len(pauses.since), 'pause')}" if pauses.since else line
 
 
 def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Folder:

@@ -5,7 +5,8 @@ import signal
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,15 +19,17 @@ from ..delivery.emptying import EmptyFolders
 from ..delivery.pool import Pool
 from ..intake.intake import Intake
 from ..jobs.claims import Claims
-from ..jobs.database import Database, DatabaseUnusable
+from ..jobs.database import Database, DatabaseUnusable, DatabaseUnwritable
 from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.lock import StateInUse, StateLock
-from ..jobs.orders import Applied, Orders, Verb
+from ..jobs.orders import Orders
 from ..jobs.reader import Reader
-from ..jobs.selection import Selection
+from ..jobs.room import MAY_PASS, hint_of
+from ..jobs.standing import Standing
 from ..systemd import Notifier
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
+from .changing import Changing, scope_words
 from .reporting import Reporting, plural
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ EXIT_CONFIG = 78
 
 NOTIFY_SECONDS = 10.0
 STOP_SECONDS = 4.0
+STORE_RETRY_SECONDS = 5.0
 
 
 class StartError(Exception):
@@ -47,6 +51,10 @@ class StartError(Exception):
     def __init__(self, message: str, exit_code: int = 1) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+class _NotNow(Exception):
+    """The state folder takes no writing now. The message says why and what to do."""
 
 
 class Service:
@@ -60,6 +68,7 @@ class Service:
         state_dir = Path(settings.agent.state_dir)
         self._lock = StateLock(state_dir / "lock")
         self._database = Database(state_dir / "queue.db")
+        self._database.on_trouble = self._wake  # the workers find out when it can be written again
         reader = self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
@@ -87,44 +96,62 @@ class Service:
             self._intake.is_present,
             workers=settings.agent.workers,
         )
-        reporting = Reporting(settings, reader, self._database, self._intake, self._pool, clock)
+        self._standing = Standing(self._database)
+        reporting = Reporting(settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock)
         self._reporting = reporting
         self._metrics: Metrics | None = None
+        self._changing = Changing(
+            lambda: self._settings,
+            self._orders,
+            self._standing,
+            self._intake,
+            self._pool,
+            self.bandwidth,
+            clock,
+        )
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self, self.metrics),
+            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing, self.metrics),
             group=settings.agent.socket_group,
         )
 
     def run(self, stop: threading.Event) -> None:
         """Starts, works until `stop` is set, stops. Raises `StartError`."""
-        self.start()
+        self.start(stop)
         try:
             while not stop.wait(NOTIFY_SECONDS if self._notified else None):
                 self._notifier.status(self._reporting.line())
         finally:
             self.stop()
 
-    def start(self) -> None:
+    def start(self, stop: threading.Event | None = None) -> None:
         """Lock, store, recover, control, workers, READY=1, watch, first scan: in this order.
 
         The control socket answers before anything can go wrong that one would want to ask it about; the scan comes
         last because it may take long and nothing waits for it. Raises `StartError`, with everything undone.
+
+        A state folder that is full or read-only is nothing that a restart could mend, and a program that ends again and
+        again can't be asked why. So with `stop` the agent is up then, says "degraded" and the reason, and takes up its
+        work once the folder can be written, or returns when `stop` is set. What is dropped meanwhile the first scan
+        finds. Without `stop` it is a `StartError`.
         """
         if threading.current_thread() is threading.main_thread():
             # Whoever opens a file while we hold a read lease on it would otherwise kill us (fcntl(2), F_SETLEASE).
             signal.signal(signal.SIGIO, signal.SIG_IGN)
             # Where it was ignored, as some that start us leave it, nobody would learn how a command ended (wait(2)).
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        try:
-            self._start_store()
-            self._control.start()
-        except (StateInUse, DatabaseUnusable, sqlite3.Error) as error:
-            self.stop()
-            raise StartError(str(error)) from error
-        except SocketUnusable as error:
-            self.stop()
-            raise StartError(str(error), error.exit_code) from error
+        with self._all_or_nothing():
+            try:
+                self._start_store()
+            except _NotNow as problem:
+                if stop is None:
+                    raise
+                self._reporting.waits_for = str(problem)
+                self._control.start()
+                if not self._wait_for_store(stop, str(problem)):
+                    return
+            else:
+                self._control.start()
         threading.excepthook = self._thread_died
         self._pool.start()
         if any(watch.remove_empty_folders for watch in self._settings.watch):
@@ -136,6 +163,38 @@ class Service:
             log.warning("no folder is watched: add a [[watch]] table to the configuration")
         self._intake.start()
 
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        try:
+            yield
+        except SocketUnusable as error:
+            self.stop()
+            raise StartError(str(error), error.exit_code) from error
+        except StartError:
+            self.stop()
+            raise
+        except (_NotNow, StateInUse, DatabaseUnusable, sqlite3.Error) as error:
+            self.stop()
+            raise StartError(str(error)) from error
+
+    def _wait_for_store(self, stop: threading.Event, problem: str) -> bool:
+        """Tries again and again to open the store; returns whether it is open, and not because `stop` was set."""
+        log.error("%s. Nothing is taken or sent until then; it is tried every %.0f s", problem, STORE_RETRY_SECONDS)
+        self._notifier.ready()
+        while True:
+            self._notifier.status(problem)
+            if stop.wait(STORE_RETRY_SECONDS):
+                return False
+            try:
+                self._start_store()
+            except _NotNow as still:
+                if str(still) != problem:
+                    log.error("%s", still)
+                self._reporting.waits_for = problem = str(still)
+            else:
+                self._reporting.waits_for = None
+                return True
+
     def _thread_died(self, died: threading.ExceptHookArgs) -> None:
         """Of any thread, ours or a library's: it is said, and what depends on it is looked at, now."""
         name = died.thread.name if died.thread is not None else "unknown"
@@ -144,30 +203,46 @@ class Service:
         self._intake.wake()
 
     def _start_store(self) -> None:
+        """Lock, database, and what the last run left in it. Raises `_NotNow`, with all of it undone; `StartError`."""
         state_dir = self._lock.path.parent
         try:
             state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire()
         except OSError as error:
+            if error.errno in MAY_PASS:
+                raise _NotNow(f"the state folder can't be used: {hint_of(error, state_dir)}") from error
             raise StartError(
                 f"the state folder {state_dir} can't be used: {error.strerror}. Give the agent's user the right to "
                 "write there, or set agent.state_dir to another folder",
                 EXIT_CONFIG,
             ) from error
+        try:
+            self._open_database()
+        except DatabaseUnwritable as error:
+            self._database.close()
+            self._lock.release()
+            raise _NotNow(str(error)) from error
+
+    def _open_database(self) -> None:
         clean = self._database.open()
-        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
-        recovered = self._claims.recover()
         if self._database.loss is not None:
             log.error(
                 "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
                 self._database.loss,
             )
-        elif not clean:
+        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
+        recovered = self._claims.recover()
+        if self._database.loss is None and not clean:
             log.warning(
                 "the last run did not end cleanly; the database is intact, %s put back", plural(recovered, "job")
             )
         if self._database.witness_problem is not None:
             log.warning("%s", self._database.witness_problem)
+        pauses = self._standing.pauses()
+        self._pool.pause(pauses)
+        self._changing.apply_limits()
+        for scope in pauses.since:
+            log.warning("%s is paused: tusd-agent resume has it go on", scope_words(scope))
         folders = {str(watch.path) for watch in self._settings.watch}
         held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
         if held:
@@ -202,14 +277,6 @@ class Service:
 
             self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
         return self._metrics.text()
-
-    def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
-        """What an operator asks of jobs, over the control socket."""
-        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
-
-    def rescan(self, folder: str | None) -> list[str]:
-        """Has a folder scanned, or all, as soon as possible; returns which."""
-        return self._intake.rescan(folder)
 
     def _wake(self) -> None:
         self._pool.wake()

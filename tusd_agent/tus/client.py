@@ -242,7 +242,8 @@ class TUSClient(OneRequest):
 
         `on_progress(sent, acknowledged)` is called after every block and every answer, both counted from the start of
         the upload. What it, the other callbacks and the source raise comes through unchanged. `small_file_bytes`: up
-        to this size the body goes with the creation, if the server takes that; the URL is told only afterwards.
+        to this size the body goes with the creation, if the server takes that; `on_created` is not told of an upload
+        that was whole by that: its URL is the result's.
         A lost upload (404, 410) raises `UploadGone` unless `max_restarts` is given. The client's `store` is not used.
         Raises `UploadCancelled`, `DeadlineExceeded`, `UploadInterrupted`, `AuthRequired`, `UploadRefused`,
         `UploadGone`, `NotATusServer`, `FinishedWithServerError`, `ProtocolViolation` (see `errors`).

@@ -5,11 +5,14 @@ was sent in the clear before is not given away by being sent sealed.
 """
 
 import functools
+import re
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit, urlunsplit
 
 from .errors import InvalidURL, ProtocolViolation, redact
 
 _PORTS = {"http": 80, "https": 443}
+_PLAIN_ID = re.compile(r"(?<=/)[A-Za-z0-9_-]+")
+"""What servers most often put behind the endpoint, and nothing in a URL would mean anything else there."""
 
 
 def split_credentials(url: str) -> tuple[str, tuple[str, str] | None]:
@@ -74,6 +77,8 @@ def resolve(location: str, request_url: str, endpoint: str, *, allow_other_origi
     Relative or absolute (RFC 9110, 10.2.2). Behind a proxy that ends TLS, servers name themselves http://; when the
     endpoint is https on that host the scheme is mended. Raises `ProtocolViolation` for what can't be used.
     """
+    if location.startswith(endpoint) and _PLAIN_ID.fullmatch(location, len(endpoint)):
+        return location
     try:
         url, _ = split_credentials(urljoin(request_url, location.strip()))
         url = _mend_scheme(urlsplit(url), urlsplit(request_url), urlsplit(endpoint))

@@ -187,7 +187,8 @@ class Upload:
         self._possible = handed
         self._claim(self, created.url)
         self._located(created.url, created.expiry, new=True)
-        if self._order.on_created is not None:
+        whole = body is not None and created.offset == self.size
+        if self._order.on_created is not None and not whole:
             with caller_speaks():
                 self._order.on_created(created.url)
         if body is not None:
