@@ -44,10 +44,14 @@ class NoAnswer(Unanswered):
 
 
 class ControlError(Exception):
-    """The agent answered with an error: `code` for programs, `message` and `hint` for people, `status` of HTTP."""
+    """The agent answered with an error: `code` for programs, `message` and `hint` for people, `status` of HTTP.
 
-    def __init__(self, code: str, message: str, hint: str, status: int) -> None:
+    `problems` are those of a configuration.
+    """
+
+    def __init__(self, code: str, message: str, hint: str, status: int, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
+        self.problems = list(problems)
         self.code = code
         self.message = message
         self.hint = hint
@@ -72,16 +76,16 @@ class ControlClient:
         """The reply to ``POST path`` with a JSON object; raises as `get` does."""
         return self._ask("POST", path, json.dumps(members).encode("ascii"))
 
+    def put(self, path: str, members: Mapping[str, Any]) -> dict[str, Any]:
+        """The reply to ``PUT path`` with a JSON object; raises as `get` does."""
+        return self._ask("PUT", path, json.dumps(members).encode("ascii"))
+
     def text(self, path: str) -> str:
         """The reply to ``GET path`` where it is a text; raises as `get` does."""
         status, content = self._exchange("GET", path)
         if status >= 400:
             self._decoded(status, content)
         return content.decode("utf-8", "replace")
-
-    def put(self, path: str, members: Mapping[str, Any]) -> dict[str, Any]:
-        """The reply to ``PUT path`` with a JSON object; raises as `get` does."""
-        return self._ask("PUT", path, json.dumps(members).encode("ascii"))
 
     def _ask(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
         return self._decoded(*self._exchange(method, target, body))
@@ -133,6 +137,7 @@ class ControlClient:
             try:
                 connection.connect()
             except BlockingIOError:  # a queue is full; a socket with a timeout does not wait for it by itself, unix(7)
+                connection.close()
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(_QUEUE_FULL_SECONDS)
@@ -148,7 +153,8 @@ class ControlClient:
             raise NoAnswer(f"what answers on {self.path} is no tusd-agent", "see agent.socket in the configuration")
         if status >= 400:
             code, message, hint = (str(reply.get(name, "")) for name in ("code", "message", "hint"))
-            raise ControlError(code, message or f"the agent answered with status {status}", hint, status)
+            problems = [str(one) for one in reply.get("problems", ())]
+            raise ControlError(code, message or f"the agent answered with status {status}", hint, status, problems)
         return reply
 
 

@@ -13,6 +13,7 @@ from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Reader
 from ..jobs.selection import Selection
 from ..jobs.states import State
+from ..jobs.troubles import MAX_COUNTED
 from .asking import Request, check_parameters, number_of, single, whole
 from .changes import CHANGES, MAX_LIMIT, Doing, Told
 from .refusals import Refused, bad, brief, no_such_job
@@ -20,23 +21,22 @@ from .replies import (
     Error,
     Explanation,
     InFlight,
-    JobReply,
     JobsReply,
     Status,
     TextReply,
     escaped,
-    job_reply,
     jobs_reply,
 )
 from .replies_changes import LimitsReply
 from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of_query
+from .troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 
 DEFAULT_LIMIT = 100
 MAX_PARAMETERS = 64
 JSON_TYPE = "application/json"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Reply = Status | JobReply | JobsReply | Explanation | Told | TextReply | Error
+Reply = Status | JobDetail | JobsReply | ErrorsReply | Explanation | TextReply | Told | Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +131,7 @@ def _jobs(commands: Commands, request: Request) -> JobsReply:
     return commands.live(jobs_reply(commands.reader.page(selection, limit=limit, cursor=cursor)))
 
 
-def _job(commands: Commands, request: Request) -> JobReply:
+def _job(commands: Commands, request: Request) -> JobDetail:
     check_parameters(request, ("url",))
     url = single(request, "url")
     if url not in (None, "whole"):
@@ -142,8 +142,14 @@ def _job(commands: Commands, request: Request) -> JobReply:
     job = commands.reader.job(number)
     if job is None:
         raise no_such_job(number)
-    (reply,) = commands.live(JobsReply(jobs=[job_reply(job, whole_url=url is not None)], next_cursor=None))["jobs"]
+    reply = job_detail(job, commands.reader.failures(number), whole_url=url is not None)
+    commands.live(JobsReply(jobs=[reply], next_cursor=None))
     return reply
+
+
+def _errors(commands: Commands, request: Request) -> ErrorsReply:
+    check_parameters(request)
+    return errors_reply(commands.reader.troubles(), MAX_COUNTED)
 
 
 def _limits(commands: Commands, request: Request) -> LimitsReply:
@@ -200,6 +206,7 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/status", _status),
     Command("GET", "/v1/jobs", _jobs),
     Command("GET", "/v1/jobs/{id}", _job),
+    Command("GET", "/v1/errors", _errors),
     Command("GET", "/v1/explain", _explain),
     Command("GET", "/v1/limits", _limits),
     Command("GET", "/metrics", _metrics, content_type=METRICS_TYPE),

@@ -39,11 +39,6 @@ class Flight:
         """So many have been handed to the network in this claim, those sent again counted again."""
         self._marks: deque[tuple[float, int]] = deque()
 
-    @property
-    def seconds(self) -> float:
-        """How long ago the job was claimed."""
-        return self._monotonic() - self._began_at
-
     def tell(self, *moves: Callable[[Job], Job]) -> None:
         """Moves the job's row, one move after the other; those that the database does not take are owed to it.
 
@@ -58,6 +53,11 @@ class Flight:
         while self._owed:
             self.job = self._owed[0](self.job)
             del self._owed[0]
+
+    @property
+    def seconds(self) -> float:
+        """How long ago the job was claimed."""
+        return self._monotonic() - self._began_at
 
     def acknowledged(self, offset_bytes: int) -> None:
         """So many bytes the server says it has."""

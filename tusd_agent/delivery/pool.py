@@ -64,14 +64,8 @@ class Pool:
         self._clock = clock
         self._monotonic = monotonic
         self._rng = rng or random.Random()
-        self._folders = {rules.path: rules for rules in folders}
-        self._lines = {
-            rules.name: Line(
-                rules,
-                Breaker(min(rules.max_concurrent or workers, workers), rng=self._rng),
-            )
-            for rules in endpoints
-        }
+        self._folders: dict[str, FolderRules] = {}
+        self._lines: dict[str, Line] = {}
         uploader = Uploader(claims, clock=clock, monotonic=monotonic)
         self._tally = Tally()
         self._outages = Outages(claims.waiting_for, clock, monotonic)
@@ -80,6 +74,9 @@ class Pool:
         self._news = 0
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._started = False
+        self._wanted = 0
+        self._number = 0
         self._flights: dict[int, Flight] = {}
         self._owed: list[Flight] = []
         self.pauses = Pauses()
@@ -87,6 +84,9 @@ class Pool:
         self._give_up_at = 0.0
         self._wall_offset = 0.0
         self.problem: str | None = None
+        self.on_orphan: Callable[[], object] = lambda: None
+        """Called when a job was put back whose folder or endpoint the rules no longer have."""
+        self.use(endpoints, folders, workers=workers)
 
     # What others tell and ask. Each is safe from any thread.
 
@@ -116,6 +116,47 @@ class Pool:
             self._news += 1
             self._changed.notify_all()
 
+    def use(self, endpoints: Iterable[EndpointRules], folders: Iterable[FolderRules], *, workers: int) -> None:
+        """These rules hold from now on, instead of those before.
+
+        What is in flight under rules that stay goes on undisturbed; all else is put back within a second, and goes on
+        under the new rules, if there are any for it.
+        """
+        with self._changed:
+            before, self._folders = self._folders, {rules.path: rules for rules in folders}
+            lines = {rules.name: self._line(rules, workers) for rules in endpoints}
+            lines_before, self._lines = self._lines, lines
+            for flight in self._flights.values():
+                folder, endpoint = flight.job.place.folder, flight.job.endpoint
+                rules, rules_before = self._folders.get(folder), before.get(folder)
+                same_folder = rules is not None and rules_before is not None and rules.sends_like(rules_before)
+                if not same_folder or lines.get(endpoint) is not lines_before.get(endpoint):
+                    flight.stop.set()
+            self._give_up_at = 0.0
+            self._fit_threads()
+            self._news += 1
+            self._changed.notify_all()
+
+    def _line(self, rules: EndpointRules, workers: int) -> Line:
+        """The line that was there, if these rules go on with what is in flight; else a new one."""
+        concurrency = min(rules.max_concurrent or workers, workers)
+        line = self._lines.get(rules.name)
+        if line is None or not rules.sends_like(line.rules):
+            return Line(rules, Breaker(concurrency, rng=self._rng))
+        line.rules = rules
+        line.breaker.full_concurrency = concurrency
+        return line
+
+    def wait_for_orphans(self, timeout_seconds: float) -> bool:
+        """Waits until nothing is in flight that the rules do not know; returns whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(self._knows(flight.job) for flight in self._flights.values()), timeout_seconds
+            )
+
+    def _knows(self, job: Job) -> bool:
+        return job.place.folder in self._folders and job.endpoint in self._lines
+
     def in_flight(self) -> list[FlightFigures]:
         """The jobs in workers' hands, in the order they were claimed."""
         with self._changed:
@@ -142,7 +183,9 @@ class Pool:
     def answered(self, endpoint: str) -> None:
         """The endpoint did as it should."""
         with self._changed:
-            line = self._lines[endpoint]
+            line = self._lines.get(endpoint)
+            if line is None:
+                return
             was = line.breaker.state
             line.breaker.succeeded()
             line.answered_at = self._clock()
@@ -156,7 +199,9 @@ class Pool:
         come back less and less often.
         """
         with self._changed:
-            line = self._lines[endpoint]
+            line, flight = self._lines.get(endpoint), self._flights.get(job.id)
+            if line is None or (flight is not None and flight.stop.is_set()):
+                return True  # the rules it was sent under may be gone: it says nothing of those that hold
             was = line.breaker.state
             opened = line.breaker.failed(
                 job.id,
@@ -180,10 +225,27 @@ class Pool:
 
     def start(self) -> None:
         """Starts the workers."""
-        for number in range(max(1, sum(line.breaker.full_concurrency for line in self._lines.values()))):
-            thread = threading.Thread(target=self._loop, name=f"worker-{number}", daemon=True)
+        with self._changed:
+            self._started = True
+            self._fit_threads()
+
+    def _fit_threads(self) -> None:
+        """Starts workers until there are as many as the rules ask for; what is too many ends by itself."""
+        self._wanted = max(1, sum(line.breaker.full_concurrency for line in self._lines.values()))
+        while self._started and not self._stopping.is_set() and len(self._threads) < self._wanted:
+            thread = threading.Thread(target=self._loop, name=f"worker-{self._number}", daemon=True)
             thread.start()
+            self._number += 1
             self._threads.append(thread)
+
+    def _is_too_many(self) -> bool:
+        """Whether the calling worker is to end: there are more than are wanted."""
+        with self._changed:
+            if len(self._threads) <= self._wanted or self._stopping.is_set():
+                return False
+            self._threads.remove(threading.current_thread())
+            self._changed.notify()  # what this one was woken for is another's now
+            return True
 
     def stop(self, timeout_seconds: float = 5.0) -> bool:
         """Lets no further job be claimed and has those in flight put back; returns whether all workers ended.
@@ -197,14 +259,16 @@ class Pool:
         for flight in flights:
             flight.stop.set()
         deadline = self._monotonic() + timeout_seconds
-        for thread in self._threads:
+        with self._changed:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(max(0.0, deadline - self._monotonic()))
         with suppress(sqlite3.Error, DatabaseUnusable):  # what still can't be told, the next start asks the server
             self._pay_debts()
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
 
     def _loop(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._is_too_many():
             with self._changed:
                 seen = self._news
             # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
@@ -260,6 +324,11 @@ class Pool:
                 line.end(flight.job.id)
                 if rules.give_up_after_seconds:
                     self._give_up_at = 0.0
+                orphaned = not self._knows(flight.job)
+                if orphaned:
+                    self._changed.notify_all()
+        if orphaned:
+            self.on_orphan()
         return True
 
     def _take(self) -> tuple[Flight, Line, FolderRules] | None:
@@ -308,7 +377,9 @@ class Pool:
         """
         waits = []
         for head in self._heads():
-            line = self._lines[head.lane.endpoint]
+            line = self._lines.get(head.lane.endpoint)
+            if line is None:
+                continue
             probe_at = line.may_probe_at
             if probe_at is not None and probe_at > monotonic:
                 waits.append(max(head.ready_at - now, probe_at - monotonic))

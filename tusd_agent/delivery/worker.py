@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from ..jobs import causes
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
 from ..jobs.model import Job
@@ -18,7 +19,7 @@ from ..tus.errors import TUSUploadError, UploadCancelled, masked
 from .command import CommandFailed, CommandRefused
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
-from .policy import Blame, Decision, Judgement, backoff_seconds, judge, local_words
+from .policy import Blame, Decision, Judgement, backoff_seconds, cause_of, judge, local_words
 from .ratelimit import Stoppable
 from .rules import EndpointRules, FolderRules
 from .tally import Tally
@@ -84,7 +85,9 @@ class Worker:
                 self._tally.erred(endpoint.name, "internal")
                 about(log, flight.job).exception("an error of the program")
                 wait = backoff_seconds(flight.job.attempts, self._rng)
-                self._claims.defer(flight.job, self._clock() + wait, f"internal error: {masked(repr(error))}")
+                now = self._clock()
+                words = f"internal error: {masked(repr(error))}"
+                self._claims.defer(flight.job, now + wait, words, now=now, cause=causes.INTERNAL)
         except StaleClaim as stale:
             about(log, flight.job).info("dropped, %s", stale)
 
@@ -140,23 +143,25 @@ class Worker:
         if judgement.decision is not Decision.INTERRUPT:
             self._tally.erred(endpoint.name, judgement.reason)
         now = self._clock()
+        cause = cause_of(error, judgement)
         blamed = judgement.blame is not Blame.NOBODY
         if blamed and self._endpoints.blame(endpoint.name, job, judgement):
             # While the breaker is open it decides when to try, and waiting for it burns no attempts.
-            self._claims.interrupt(job, not_before=now, error=judgement.words)
+            self._claims.interrupt(job, not_before=now, error=judgement.words, cause=cause)
             return
         match judgement.decision:
             case Decision.INTERRUPT:
                 self._claims.interrupt(job)
                 about(log, job).info("put back, to go on from there later")
             case Decision.FAIL:
-                flight.tell(lambda job: self._claims.fail(job, judgement.words, now, judgement.reason))
+                flight.tell(lambda job: self._claims.fail(job, judgement.words, now, judgement.reason, cause))
                 about(log, job).error("failed: %s", judgement.words)
             case Decision.RESTART:
-                self._claims.restart(job, now + judgement.wait_seconds, judgement.words)
+                self._claims.restart(job, now + judgement.wait_seconds, judgement.words, now=now)
                 about(log, job).warning("begins anew: %s", judgement.words)
             case Decision.DEFER:
-                self._claims.defer(job, now + judgement.wait_seconds, judgement.words, advanced=advanced)
+                not_before = now + judgement.wait_seconds
+                self._claims.defer(job, not_before, judgement.words, now=now, cause=cause, advanced=advanced)
                 is_said = blamed and self._endpoints.is_in_trouble(endpoint.name)
                 about(log, job).log(
                     logging.DEBUG if is_said or _is_repeated(job, judgement.words) else logging.WARNING,
@@ -188,9 +193,11 @@ class Worker:
             if isinstance(error, TUSUploadError):
                 judgement = judge(error, job.attempts, self._rng)
                 if judgement.blame is not Blame.NOBODY and self._endpoints.blame(endpoint.name, job, judgement):
-                    self._claims.interrupt(job, not_before=self._clock(), error=words)
+                    cause = cause_of(error, judgement)
+                    self._claims.interrupt(job, not_before=self._clock(), error=words, cause=cause)
                     return
-            self._claims.defer(job, self._clock() + wait, words)
+            now = self._clock()
+            self._claims.defer(job, now + wait, words, now=now, cause=causes.DISPOSAL)
             level = logging.DEBUG if _is_repeated(job, words) else logging.WARNING
             about(log, job).log(level, "%s; tried again in %.0f s", words, wait)
             return

@@ -8,7 +8,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from .. import beneath
@@ -50,6 +50,11 @@ class Doubts:
         with self._changed:
             self._open[found.place] = (job, found)
             self._changed.notify()
+
+    def keep_only(self, folders: Collection[str]) -> None:
+        """Drops the doubts of folders that are no longer watched."""
+        with self._changed:
+            self._open = {place: doubt for place, doubt in self._open.items() if place.folder in folders}
 
     def wake(self) -> None:
         """Lets `run` see at once that its `stop` is set."""

@@ -89,6 +89,12 @@ class FollowedFolder:
         """When the last complete scan ended, seconds since the epoch."""
         return None if self._last_scan is None else self._last_scan[0]
 
+    def rescan_every(self, seconds: float, now: float) -> None:
+        """From now on the folder is read as a whole so often."""
+        if seconds != self._rescan_interval_seconds:
+            self._rescan_interval_seconds = seconds
+            self.mark_dirty(now + seconds)
+
     def mark_dirty(self, at: float) -> None:
         """The whole folder is to be scanned, at `at` (monotonic) or as soon as the scan that runs is over."""
         self._dirty_at = at if self._dirty_at is None else min(self._dirty_at, at)

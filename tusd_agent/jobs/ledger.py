@@ -217,6 +217,7 @@ class Ledger:
                         waiting_since=now,
                         finished_at=None,
                         reason=None,
+                        cause=None,
                     )
                     rewrite_fingerprint(connection, back, found.fingerprint)
                     made.append(Made(back.id, found, ()))
