@@ -67,7 +67,7 @@ def test_the_examples_with_curl(agent: Agent, tmp_path: Path) -> None:
 def test_the_example_in_go(agent: Agent, tmp_path: Path) -> None:
     (source,) = re.findall(r"^```go\n(.*?)^```$", SECTION, re.MULTILINE | re.DOTALL)
     go = program("go", "https://go.dev/dl")
-    gofmt = [Path(go).with_name("gofmt"), "-d"]
+    gofmt = [str(Path(go).with_name("gofmt")), "-d"]
     formatted = subprocess.run(gofmt, input=source, capture_output=True, text=True, check=True, timeout=60)
     assert formatted.stdout == ""
     (tmp_path / "main.go").write_text(source.replace(SOCKET, str(agent.socket)))
