@@ -18,6 +18,7 @@ from ..jobs.standing import Pauses
 from ..jobs.states import WORKING
 from ..jobs.story import about
 from ..jobs.waiting import Head
+from ..tus.errors import masked
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
 from .line import EndpointState, Line
@@ -285,7 +286,7 @@ class Pool:
                 wait_seconds = DATABASE_RETRY_SECONDS
             except Exception as error:
                 # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
-                self.problem = f"internal error: {error!r}; the log has more"
+                self.problem = f"internal error: {masked(repr(error))}; the log has more"
                 log.exception("a worker goes on after an error of the program")
                 wait_seconds = DATABASE_RETRY_SECONDS
             with self._changed:
