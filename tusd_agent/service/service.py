@@ -1,6 +1,8 @@
 """The composition root: builds every part from the settings, starts them in order, stops them in reverse."""
 
 import logging
+import math
+import os
 import signal
 import sqlite3
 import threading
@@ -26,10 +28,11 @@ from ..jobs.orders import Orders
 from ..jobs.reader import Reader
 from ..jobs.room import MAY_PASS, hint_of
 from ..jobs.standing import Standing
-from ..systemd import Notifier
+from ..systemd import Notifier, watchdog_seconds
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
 from .changing import Changing, scope_words
 from .reporting import Reporting, plural
+from .watchdog import Verdict
 
 log = logging.getLogger("tusd_agent.service")
 
@@ -38,6 +41,14 @@ EXIT_CONFIG = 78
 
 NOTIFY_SECONDS = 10.0
 STOP_SECONDS = 4.0
+
+LONGEST_START_SECONDS = 3600.0
+"""A large database may have to be checked, or made a newer version's, before the agent is up."""
+
+LONGEST_STOP_SECONDS = 60.0
+
+INTAKE_STOP_SECONDS = 2.0
+"""A folder that does not answer keeps the thread that looks at it; what it may still queue is found again."""
 STORE_RETRY_SECONDS = 5.0
 
 
@@ -95,6 +106,9 @@ class Service:
         self._standing = Standing(self._database)
         reporting = Reporting(settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock)
         self._reporting = reporting
+        self._vitals = reporting.vitals
+        self._watchdog_seconds = watchdog_seconds(environ, os.getpid())
+        self._vitals.watched_by(self._watchdog_seconds)
         self._changing = Changing(
             lambda: self._settings,
             self._orders,
@@ -112,12 +126,26 @@ class Service:
 
     def run(self, stop: threading.Event) -> None:
         """Starts, works until `stop` is set, stops. Raises `StartError`."""
-        self.start(stop)
+        with self._notifier.extending(LONGEST_START_SECONDS):
+            self.start(stop)
+        every_seconds = min(NOTIFY_SECONDS, (self._watchdog_seconds or math.inf) / 4) if self._notified else None
+        verdict = Verdict(True)
         try:
-            while not stop.wait(NOTIFY_SECONDS if self._notified else None):
-                self._notifier.status(self._reporting.line())
+            while not stop.wait(every_seconds):
+                verdict = self._show_life(verdict)
         finally:
-            self.stop()
+            with self._notifier.extending(LONGEST_STOP_SECONDS):
+                self.stop()
+
+    def _show_life(self, before: Verdict) -> Verdict:
+        """Tells systemd how things are; that the agent is alive only if it is."""
+        verdict = self._vitals.look()
+        if verdict.alive:
+            self._notifier.watchdog()
+        if verdict.problem is not None and before.problem is None:
+            log.log(logging.WARNING if verdict.alive else logging.CRITICAL, "%s", verdict.problem)
+        self._notifier.status(verdict.problem or self._reporting.line())
+        return verdict
 
     def start(self, stop: threading.Event | None = None) -> None:
         """Lock, store, recover, control, workers, READY=1, watch, first scan: in this order.
@@ -177,6 +205,7 @@ class Service:
         log.error("%s. Nothing is taken or sent until then; it is tried every %.0f s", problem, STORE_RETRY_SECONDS)
         self._notifier.ready()
         while True:
+            self._notifier.watchdog()
             self._notifier.status(problem)
             if stop.wait(STORE_RETRY_SECONDS):
                 return False
@@ -250,10 +279,11 @@ class Service:
         """
         ran, self._reporting.state = self._reporting.state == "ok", "stopping"
         self._notifier.stopping()
-        self._intake.stop()
+        if not self._intake.stop(INTAKE_STOP_SECONDS):
+            log.warning("a watched folder does not answer; the thread that looks at it is left behind")
         if not self._pool.stop(STOP_SECONDS):
             log.warning("a worker did not stop in time; its job goes on at the next start")
-        self._empty_folders.stop()
+        self._empty_folders.stop(INTAKE_STOP_SECONDS)
         self._control.stop()
         threading.excepthook = threading.__excepthook__
         self._database.close()
