@@ -4,13 +4,24 @@ import json
 import logging
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tusd_agent.cli.logs import LONGEST_LINE, JournalFormatter, JsonFormatter, TextFormatter, goes_to_journal, priority
+from tusd_agent.cli.logs import (
+    LONGEST_LINE,
+    JournalFormatter,
+    JournalHandler,
+    JsonFormatter,
+    TextFormatter,
+    goes_to_journal,
+    priority,
+)
+from tusd_agent.jobs.model import Place
+from tusd_agent.jobs.story import Story
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d"
 
@@ -80,13 +91,53 @@ def test_the_journal_is_known_by_device_and_inode(tmp_path: Path) -> None:
     assert not goes_to_journal({"JOURNAL_STREAM": f"{found.st_dev}:{found.st_ino}"}, 9999)
 
 
+def about_a_job(name: bytes = b"a 100%.dat") -> logging.LogRecord:
+    """The record of a line about a job."""
+    found: list[logging.LogRecord] = []
+    log = logging.Logger("tusd_agent.delivery")
+    log.addFilter(lambda record: found.append(record) or False)  # type: ignore[func-returns-value]  # it is kept
+    Story(log, 28, Place("/srv/out", b"", name), "default").warning("deferred for %.0f s", 3)
+    return found[0]
+
+
+def test_a_line_about_a_job_has_one_form_and_its_fields() -> None:
+    text = TextFormatter(timestamps=False).format(about_a_job())
+    assert text == "tusd_agent.delivery: job 28 (/srv/out/a 100%.dat): deferred for 3 s"
+    document = json.loads(JsonFormatter().format(about_a_job()))
+    assert (document["job"], document["path"], document["endpoint"]) == (28, "/srv/out/a 100%.dat", "default")
+
+
+def test_the_journal_gets_fields(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.settimeout(5)
+        path = str(tmp_path / "journal")
+        journal.bind(path)
+        handler = JournalHandler(path)
+        handler.setFormatter(TextFormatter(timestamps=False))
+        handler.handle(about_a_job(b"a\nPRIORITY=0\n"))
+        handler.handle(record("a\nb"))
+        handler.close()
+        first, second = (
+            dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines()) for _ in range(2)
+        )
+    assert first["PRIORITY"] == "4"
+    assert first["TUSD_AGENT_JOB"] == "28"
+    assert first["TUSD_AGENT_PATH"] == r"/srv/out/a\nPRIORITY=0\n"
+    assert first["TUSD_AGENT_ENDPOINT"] == "default"
+    assert first["MESSAGE"].endswith(r"job 28 (/srv/out/a\nPRIORITY=0\n): deferred for 3 s")
+    assert first["SYSLOG_IDENTIFIER"] == "tusd-agent"
+    assert "TUSD_AGENT_JOB" not in second
+    with pytest.raises(FileNotFoundError):
+        JournalHandler(str(tmp_path / "nobody"))
+
+
 PROGRAM = """
 import logging, os, sys, threading, warnings
 from tusd_agent.cli.logs import set_up_logging
 if sys.argv[2] == "journal":
     found = os.fstat(2)
     os.environ["JOURNAL_STREAM"] = f"{found.st_dev}:{found.st_ino}"
-set_up_logging(sys.argv[3], sys.argv[1], os.environ)
+set_up_logging(sys.argv[3], sys.argv[1], os.environ, journal_socket="/nowhere")
 logging.getLogger("tusd_agent.x").debug("ours at debug")
 logging.getLogger("tusd_agent.x").info("ours at info")
 logging.getLogger("urllib3").info("theirs at info")

@@ -6,8 +6,10 @@ import tempfile
 from pathlib import Path
 
 from tusd_agent.control.commands import Commands
+from tusd_agent.control.figures import instants, periods
+from tusd_agent.control.refusals import bad_configuration
 from tusd_agent.control.replies import InFlight, Status, Watcher, bytes_by_state, jobs_by_state, pause_replies
-from tusd_agent.control.replies_changes import Limit, LimitsReply, PauseReply
+from tusd_agent.control.replies_changes import Limit, LimitsReply, PauseReply, ReloadReply
 from tusd_agent.control.server import ControlServer
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
@@ -43,6 +45,7 @@ class Served:
         self.server = ControlServer(self.socket, self.commands, deadline_seconds=30)
         self.state = "ok"
         self.reasons: list[str] = []
+        self.problems: list[str] = []
 
     def status(self) -> Status:
         counts = self.reader.counts()
@@ -50,6 +53,7 @@ class Served:
             state=self.state, reasons=self.reasons, paused=pause_replies(self.standing.pauses()), limits_by_hand=[],
             version="1.2.3", pid=4711, uid=0, started_at=1000.0, now=1060.0,
             database_bytes=4096, jobs=jobs_by_state(counts), bytes=bytes_by_state(counts),
+            totals=periods(self.reader.overview(instants(1060.0)).tallies, 1060.0),
             folders=[], endpoints=[], in_flight=[],
             watcher=Watcher(alive=True, watches=1, overflows=0, restarts=0, gaps=0, canary_at=None),
         )  # fmt: skip
@@ -82,6 +86,11 @@ class Served:
     def limit(self, rate_bytes_per_second: int | None, endpoint: str | None) -> LimitsReply:
         self.standing.limit(rate_bytes_per_second, endpoint)
         return self.limits()
+
+    def reload(self) -> ReloadReply:
+        if self.problems:
+            raise bad_configuration(self.problems)
+        return ReloadReply(file="/etc/x.toml", changed=["agent.workers: 4 → 8"], needs_restart=[], warnings=[], held=0)
 
     def enqueue(self, *relative: bytes, folder: str = FOLDER, size: int = 10, now: float = 100.0) -> None:
         """A pending job for each path; the n-th has inode and mtime of its own."""

@@ -12,8 +12,10 @@ from tusd_agent.delivery.policy import (
     Blame,
     Decision,
     backoff_seconds,
+    cause_of,
     judge,
 )
+from tusd_agent.jobs.causes import HINTS, OTHER, hint_of
 from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR
 from tusd_agent.tus import errors
 
@@ -165,3 +167,21 @@ def test_an_unreadable_file_is_looked_at_again_soon_and_says_what_to_do() -> Non
     judged = judge(error, 50, random.Random(1))
     assert judged.wait_seconds <= 300
     assert "right to read" in judged.words
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (errors.UploadRefused("422 for /srv/a", status=422), "refused 422"),
+        (errors.InvalidMetadata("é"), "refused"),
+        (errors.UploadTooLarge("413", status=413), "too large"),
+        (errors.UntrustedServer("expired"), "certificate"),
+        (errors.UploadInterrupted("503", status=503), "out of reach"),
+        (PermissionError(errno.EACCES, "Permission denied", "/srv/out/7"), "file: Permission denied"),
+        (OSError("strange"), "file"),
+        (ValueError("7"), "internal"),
+    ],
+)
+def test_what_jobs_are_counted_by_names_no_file(error: Exception, cause: str) -> None:
+    assert cause_of(error, judge(error, 1, random.Random(1))) == cause
+    assert hint_of(cause) != HINTS[OTHER]

@@ -23,12 +23,13 @@ from tusd_agent.delivery import uploader, worker
 from tusd_agent.delivery.breaker import BreakerState
 from tusd_agent.delivery.disposal import PutBack, dispose
 from tusd_agent.delivery.rules import FolderRules
+from tusd_agent.jobs.causes import ENDPOINT_REMOVED
 from tusd_agent.jobs.claims import LEFTOVER_LEASE_SECONDS, Claims
 from tusd_agent.jobs.database import Database
 from tusd_agent.jobs.ledger import Ledger, Verdict
 from tusd_agent.jobs.lock import StateLock
 from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place, Sent
-from tusd_agent.jobs.orders import ENDPOINT_REMOVED, Orders
+from tusd_agent.jobs.orders import Orders
 from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR, State
 from tusd_agent.jobs.waiting import Head
 from tusd_agent.service import Service, StartError

@@ -198,7 +198,7 @@ def test_after_a_loss_what_is_older_is_held_and_what_is_newer_goes(lost: Living)
 def test_release_sends_it_and_adopt_takes_it_as_done(lost: Living, caplog: pytest.LogCaptureFixture) -> None:
     lost.start_and_scan()
     lost.wait_for_names(b"sent", b"too", b"waiting", state=State.HELD)
-    assert "Held until you release or adopt it" in caplog.text
+    assert "held until you release or adopt it" in caplog.text
     orders = Orders(lost.database)
     for job in lost.jobs():
         if job.place.name == b"waiting":

@@ -6,10 +6,11 @@ It says what each verb does to state, claim, place, upload and leftovers; it kno
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from tusd_agent.jobs.causes import FOLDER_REMOVED
 from tusd_agent.jobs.claims import MAX_RESTARTS
 from tusd_agent.jobs.model import Entry, Fingerprint, Job, Place
 from tusd_agent.jobs.moves import StaleClaim
-from tusd_agent.jobs.orders import FOLDER_REMOVED, Verb
+from tusd_agent.jobs.orders import Verb
 from tusd_agent.jobs.states import (
     FINISHED_WITH_SERVER_ERROR,
     SUPERSEDABLE,
@@ -28,7 +29,7 @@ NEWEST_ONLY = frozenset({Verb.RETRY, Verb.RELEASE, Verb.RESEND})
 
 @dataclass
 class Row:
-    """A job. `age` orders the rows of a path."""
+    """A job. `age` orders the rows of a path, `failures` are the claims that failed."""
 
     id: int
     place: Place
@@ -42,6 +43,7 @@ class Row:
     url: str | None = None
     has_digest: bool = False
     reason: str | None = None
+    failures: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -50,6 +52,8 @@ class PlainQueue:
 
     rows: dict[int, Row] = field(default_factory=dict)
     leftovers: list[str] = field(default_factory=list)
+    arrived: int = 0
+    failed: int = 0
 
     # The intake's.
 
@@ -130,6 +134,7 @@ class PlainQueue:
     def defer(self, job: Job, not_before: float, advanced: bool) -> None:
         row = self.held_by(job)
         self._move(row, Event.DEFER)
+        row.failures.append(row.claim_id)
         row.not_before = not_before
         if advanced:
             row.attempts = row.restarts = 0
@@ -142,8 +147,10 @@ class PlainQueue:
 
     def restart(self, job: Job, not_before: float) -> None:
         row = self.held_by(job)
+        row.failures.append(row.claim_id)
         if row.restarts >= MAX_RESTARTS:
             self._move(row, Event.FAIL)
+            self.failed += 1
             return
         self._move(row, Event.RESTART)
         row.url, row.has_digest, row.restarts, row.not_before = None, False, row.restarts + 1, not_before
@@ -158,10 +165,14 @@ class PlainQueue:
             row.attempts = 0
         if sent is not None:
             row.fingerprint, row.has_digest = sent, digest
+            self.arrived += 1
 
     def fail(self, job: Job, reason: str) -> None:
         self.end(job, Event.FAIL)
-        self.rows[job.id].reason = reason
+        row = self.rows[job.id]
+        row.reason = reason
+        row.failures.append(row.claim_id)
+        self.failed += 1
 
     def vanish_claimed(self, job: Job) -> None:
         row = self.held_by(job)
@@ -202,6 +213,7 @@ class PlainQueue:
             if row.state is State.PENDING:
                 self._move(row, Event.EXPIRE)
                 row.reason = TOO_OLD
+                self.failed += 1
 
     def recover(self) -> int:
         working = [row for row in self.rows.values() if row.state in WORKING]

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from tusd_agent.jobs import moves
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
+from tusd_agent.jobs.history import KEPT_FAILURES
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Job
 from tusd_agent.jobs.moves import StaleClaim
@@ -176,6 +177,15 @@ class Queues(RuleBasedStateMachine):
             ).fetchall()
         assert sorted(kept) == sorted(grouped)
         assert {(endpoint, State(state)): jobs for endpoint, state, jobs, _ in kept} == counted
+
+    @invariant()
+    def what_arrived_and_what_failed_is_counted(self) -> None:
+        with self.database.reading() as connection:
+            totals = connection.execute("SELECT COALESCE(SUM(arrived), 0), COALESCE(SUM(failed), 0) FROM totals")
+            assert totals.fetchone() == (self.plain.arrived, self.plain.failed)
+            for row in self.plain.rows.values():
+                kept = connection.execute("SELECT claim_id FROM failures WHERE job_id = ? ORDER BY 1", (row.id,))
+                assert [claim_id for (claim_id,) in kept] == row.failures[-KEPT_FAILURES:]
 
     @invariant()
     def no_upload_is_forgotten(self) -> None:

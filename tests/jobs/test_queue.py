@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tusd_agent.jobs.causes import FOLDER_REMOVED
 from tusd_agent.jobs.claims import MAX_RESTARTS, Claims
 from tusd_agent.jobs.database import Database, DatabaseUnusable, NewerDatabase
 from tusd_agent.jobs.ledger import Ledger, Verdict
 from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place, Sent
 from tusd_agent.jobs.moves import StaleClaim
-from tusd_agent.jobs.orders import FOLDER_REMOVED, NoSuchJob, Orders
+from tusd_agent.jobs.orders import NoSuchJob, Orders
 from tusd_agent.jobs.reader import Reader
 from tusd_agent.jobs.selection import Selection
 from tusd_agent.jobs.states import FINISHED_WITH_SERVER_ERROR, TOO_OLD, IllegalMove, State

@@ -29,8 +29,8 @@ def older(path: Path, version: int) -> None:
         for number, state in enumerate(STATES, 1):
             connection.execute(
                 "INSERT INTO jobs (id, uuid, folder_id, directory_id, name, endpoint, state, size_bytes, mtime_ns, "
-                "ctime_ns, inode, not_before, created_at, attempts, claim_id, upload_url) "
-                "VALUES (?, ?, 1, 1, ?, 'default', ?, 10, 1, 1, ?, 5.0, 4.0, 2, 3, 'http://localhost/1')",
+                "ctime_ns, inode, not_before, created_at, attempts, claim_id, upload_url, reason) "
+                "VALUES (?, ?, 1, 1, ?, 'default', ?, 10, 1, 1, ?, 5.0, 4.0, 2, 3, 'http://localhost/1', 'refused')",
                 (number, uuid4().bytes, state.encode(), state, number),
             )
 
@@ -54,6 +54,10 @@ def test_an_older_database_goes_on(tmp_path: Path, version: int) -> None:
         b"delivered",
     }
     assert claims.oldest_at("/srv/out") is None
+    reader = Reader(path)
+    assert (reader.failures(1), reader.overview((0.0,)).tallies) == ([], [])
+    assert [(each.cause, each.state) for each in reader.troubles()] == [("refused", "failed"), ("refused", "held")]
+    assert reader.overview(()).oldest_at == {}, "all three are claimed"
     assert {count.state: count.jobs for count in Reader(path).counts()}[State.UPLOADING] == 2
     database.close()
 

@@ -187,6 +187,13 @@ class Agent:
             raise AssertionError(f"{late}\nthe last status: {status}{self._end_of_log()}") from None
         return status
 
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """``tusd-agent ARGUMENTS --config …`` as a process; what it printed is UTF-8."""
+        return subprocess.run(
+            [sys.executable, "-m", "tusd_agent", *arguments, "--config", str(self.config)],
+            cwd=self.base, env=self.environment, capture_output=True, encoding="utf-8", check=False, timeout=60,
+        )  # fmt: skip
+
     def log_text(self) -> str:
         with suppress(FileNotFoundError):
             return self.log.read_text(errors="replace")

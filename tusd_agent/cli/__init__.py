@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
         "The agent": {
             "run": _Row("run:run_command", "Run the agent until it is stopped."),
             "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
+            "reload": _Row("reloading:reload_command", "Have the agent read its configuration again."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
         },
         "As a service": {
@@ -40,7 +41,9 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "status": _Row("status:status_command", "Show how the agent is doing."),
             "jobs": _Row("jobs:jobs_command", "List jobs, newest first."),
             "show": _Row("show:show_command", "Show all there is to know of a job."),
+            "errors": _Row("errors:errors_command", "Show what is wrong, and what to do."),
             "explain": _Row("explain:explain_command", "Say what becomes of a file, and why."),
+            "metrics": _Row("metrics:metrics_command", "Print the metrics for Prometheus."),
             "verify": _Row("verify:verify_command", "Compare files with what was sent."),
         },
         "Telling": {
@@ -86,7 +89,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in COMMANDS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, row.line) for name, row in section.items()], col_max=14)
+                formatter.write_dl([(name, row.line) for name, row in section.items()], col_max=18)
 
 
 @click.group(

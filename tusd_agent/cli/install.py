@@ -31,7 +31,7 @@ def install_command(config: Path | None, for_user: bool, dry_run: bool) -> None:
     change, its tokens. To be run again after an upgrade, and after the configuration names other folders or tokens;
     a service that runs is restarted. Exit codes: 0 done; 1 it failed; 78 bad configuration.
 
-    Example: sudo tusd-agent install-service --dry-run
+    Example: tusd-agent install-service --dry-run
     """
     host, where = _look(config, for_user)
     settings = _settings(host, config)
@@ -62,6 +62,8 @@ def uninstall_command(config: Path | None, for_user: bool, purge: bool, dry_run:
 
     The queue, the configuration and the service's user stay, so that a later installation goes on where this one
     stopped, unless you say --purge. Watched folders are not touched.
+
+    Example: tusd-agent uninstall-service --dry-run
     """
     host, where = _look(config, for_user)
     _carry_out(installing.uninstall_plan(host, where, purge=purge), dry_run)

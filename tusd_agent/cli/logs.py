@@ -1,17 +1,22 @@
-"""Where log records go: one line each on stderr, as text or JSON, in the way the journal wants them if it listens."""
+"""Where log records go: one line each on stderr, as text or JSON; to the journal, with fields, if it listens there."""
 
 import json
 import logging
 import os
+import socket
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 
 from ..control.replies import escaped
+from ..jobs.story import FIELDS
 
 LONGEST_LINE = 8192
 """In characters. The journal cuts lines at 48 KiB (LineMax=, journald.conf(5)), and a line is for people."""
+
+JOURNAL_SOCKET = "/run/systemd/journal/socket"
 
 _PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _DEBUG_PRIORITY = 7
@@ -32,7 +37,10 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: at (local ISO 8601), level, logger, thread, message, and exception where there is one."""
+    """One object a line: at (local ISO 8601), level, logger, thread, message; exception where there is one.
+
+    A line about a job has job (its number), path and endpoint too, one about an endpoint has endpoint.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         document = {
@@ -41,6 +49,7 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "thread": record.threadName,
             "message": _cut(record.getMessage()),
+            **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
         }
         if record.exc_info:
             document["exception"] = _cut(self.formatException(record.exc_info))
@@ -48,7 +57,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class JournalFormatter(logging.Formatter):
-    """What another formatter gives, with the priority in front that the journal takes from it (sd-daemon(3))."""
+    """What another formatter gives, with the priority in front that the journal takes from it (sd-daemon(3)).
+
+    For where the journal can't be reached but by stderr, which has no room for fields.
+    """
 
     def __init__(self, inner: logging.Formatter) -> None:
         super().__init__()
@@ -58,20 +70,65 @@ class JournalFormatter(logging.Formatter):
         return f"<{priority(record.levelno)}>{self._inner.format(record)}"
 
 
+class JournalHandler(logging.Handler):
+    """Sends records to the journal's own socket, with fields: ``journalctl TUSD_AGENT_JOB=28`` tells a job's story.
+
+    The protocol is systemd's "native" one (https://systemd.io/JOURNAL_NATIVE_PROTOCOL/): a datagram of ``NAME=value``
+    lines; none of our values has more than one. Raises `OSError` where nobody listens on `socket_path`.
+    """
+
+    def __init__(self, socket_path: str = JOURNAL_SOCKET) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        try:
+            self._socket.connect(socket_path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            fields = {
+                "PRIORITY": priority(record.levelno),
+                "SYSLOG_IDENTIFIER": "tusd-agent",
+                "LOGGER": record.name,
+                "CODE_FILE": record.pathname,
+                "CODE_LINE": record.lineno,
+                **{f"TUSD_AGENT_{name.upper()}": getattr(record, name) for name in FIELDS if hasattr(record, name)},
+                "MESSAGE": self.format(record),
+            }
+            lines = (f"{name}={escaped(str(value))}\n" for name, value in fields.items())
+            self._socket.send("".join(lines).encode("utf-8", "backslashreplace"))
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        self._socket.close()
+        super().close()
+
+
 def priority(level: int) -> int:
     """The syslog priority of a level."""
     return next((number for least, number in _PRIORITIES if level >= least), _DEBUG_PRIORITY)
 
 
-def set_up_logging(level: str, form: str, environ: Mapping[str, str], descriptor: int = 2) -> None:
-    """Sends all records to stderr: ours from `level` on (debug, info, …), those of libraries from warning on.
+def set_up_logging(
+    level: str, form: str, environ: Mapping[str, str], descriptor: int = 2, journal_socket: str = JOURNAL_SOCKET
+) -> None:
+    """Sends all records to stderr, or to the journal where stderr leads there: ours from `level` on (debug, info, …),
+    those of libraries from warning on.
 
     `form` is text or json. `descriptor` is that of stderr.
     """
     journal = goes_to_journal(environ, descriptor)
     formatter: logging.Formatter = JsonFormatter() if form == "json" else TextFormatter(timestamps=not journal)
-    handler = logging.StreamHandler(sys.stderr)
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JournalFormatter(formatter) if journal else formatter)
+    if journal:
+        with suppress(OSError):
+            native = JournalHandler(journal_socket)
+            native.setFormatter(formatter)
+            handler = native
     ours = logging.getLevelNamesMapping()[level.upper()]
     logging.basicConfig(level=max(ours, logging.WARNING), handlers=[handler], force=True)
     logging.getLogger("tusd_agent").setLevel(ours)

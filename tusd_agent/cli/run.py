@@ -16,8 +16,7 @@ from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, socket_option,
 
 log = logging.getLogger("tusd_agent.run")
 
-_STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""SIGHUP: the terminal was closed."""
+_STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @click.command("run")
@@ -26,7 +25,8 @@ _STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 def run_command(config: Path | None, socket: Path | None) -> None:
     """Run the agent until it is stopped (SIGTERM, or Ctrl-C); a second signal ends it at once.
 
-    It logs to stderr. Exit codes: 0 stopped; 1 it could not start; 78 bad configuration.
+    SIGHUP has the configuration read again, as `tusd-agent reload` does. It logs to stderr. Exit codes: 0 stopped; 1
+    it could not start; 78 bad configuration.
 
     Example: tusd-agent run --config ./config.toml
     """
@@ -34,11 +34,12 @@ def run_command(config: Path | None, socket: Path | None) -> None:
     from ..config import ConfigError, load
     from .logs import set_up_logging
 
-    stop = threading.Event()
-    stop_on_signals(stop)
+    stop, reload_asked = threading.Event(), threading.Event()
+    stop_on_signals(stop, reload_asked)
     named = {} if socket is None else {SOCKET_VARIABLE: str(socket.absolute())}
+    environ = {**os.environ, **named}
     try:
-        settings = load(config, {**os.environ, **named})
+        settings = load(config, environ)
     except ConfigError as error:
         _end(str(error), EXIT_BAD_CONFIG)
     set_up_logging(settings.agent.log_level, settings.agent.log_format, os.environ)
@@ -51,7 +52,8 @@ def run_command(config: Path | None, socket: Path | None) -> None:
     for text in settings.warnings():
         log.warning("%s", text)
     try:
-        service.Service(settings, os.environ).run(stop)
+        agent = service.Service(settings, os.environ, read=lambda: load(settings.file, environ))
+        agent.run(stop, reload_asked)
     except service.StartError as error:
         _end(f"tusd-agent: {error}", error.exit_code)
     except Exception:
@@ -69,8 +71,13 @@ def _end(text: str, exit_code: int) -> NoReturn:
     raise SystemExit(exit_code)
 
 
-def stop_on_signals(stop: threading.Event) -> None:
-    """SIGTERM, SIGINT and SIGHUP set `stop`; the second of them ends the process: the next start repairs that."""
+def stop_on_signals(stop: threading.Event, reload_asked: threading.Event | None = None) -> None:
+    """SIGTERM and SIGINT set `stop`; the second of them ends the process: the next start repairs that.
+
+    SIGHUP sets `reload_asked`, unless it says that the terminal is gone: then it stops as those do. Who had it ignored,
+    as nohup does, is not stopped by that.
+    """
+    ends_with_terminal = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN and _has_terminal()
 
     # Python runs a handler only once its main thread does something, and one that has just begun to wait without end
     # does nothing: the signal would be heard with the next one. The interpreter writes to this pipe at once, in
@@ -82,15 +89,26 @@ def stop_on_signals(stop: threading.Event) -> None:
     def listen() -> None:
         while True:
             for number in os.read(reading, 16):
-                if number not in _STOPPING_SIGNALS:
-                    continue
-                if stop.is_set():
-                    os._exit(1)
-                stop.set()
+                hung_up = number == signal.SIGHUP and ends_with_terminal and not _has_terminal()
+                if number in _STOPPING_SIGNALS or hung_up:
+                    if stop.is_set():
+                        os._exit(1)
+                    stop.set()
+                elif number == signal.SIGHUP and reload_asked is not None:
+                    reload_asked.set()
 
     threading.Thread(target=listen, name="signals", daemon=True).start()
-    for number in _STOPPING_SIGNALS:
+    for number in (*_STOPPING_SIGNALS, signal.SIGHUP):
         signal.signal(number, _told_by_the_pipe)
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal that is still there (tty(4))."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
 
 
 def _told_by_the_pipe(number: int, frame: FrameType | None) -> None:

@@ -8,13 +8,16 @@ from pathlib import Path
 import click
 
 from ..control.replies import JobReply
+from ..control.troubles import FailedAttempt, JobDetail
 from ..jobs.model import shown
 from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
+from .page import encodable, page_of_stdout
 from .views import View, ask
-from .words import distance, instant, percent, size
+from .words import distance, instant, percent, size, wrapped
 
 _WIDTH = 14
 _WAITING = ("pending", "delivered")
+_IN_TROUBLE = (*_WAITING, "failed", "held")
 
 
 @click.command("show")
@@ -45,25 +48,29 @@ def show_command(job: str, as_json: bool, config: Path | None, socket: Path | No
         for one in found:
             say_json(one, indent=None)
     else:
-        for line in _lines(found, time.time()):
-            say(line)
+        width = page_of_stdout().width
+        for line in _lines(encodable(found), time.time()):
+            for part in wrapped(line, width, "", " " * (2 + _WIDTH)):
+                say(part)
     raise SystemExit(exit_code)
 
 
-def _numbered(view: View, number: int) -> list[JobReply]:
+def _numbered(view: View, number: int) -> list[JobDetail]:
     found = view.job(number) if number < 2**63 else None
     return [found] if found is not None else []
 
 
-def _at(view: View, path: bytes) -> list[JobReply]:
+def _at(view: View, path: bytes) -> list[JobDetail]:
     """The jobs of the path as it was given, else as it is without the links its folders go through."""
     resolved = os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
-    return view.at(path) or (view.at(resolved) if resolved != path else [])
+    found = view.at(path) or (view.at(resolved) if resolved != path else [])
+    return [detail for job in found if (detail := view.job(job["id"])) is not None]
 
 
-def _lines(jobs: list[JobReply], now: float) -> Iterator[str]:
+def _lines(jobs: list[JobDetail], now: float) -> Iterator[str]:
     newest, *earlier = jobs
     yield from _job_lines(newest, now)
+    yield from _failures(newest["failures"], now)
     if earlier:
         yield ""
         yield "earlier contents of this path:"
@@ -71,7 +78,7 @@ def _lines(jobs: list[JobReply], now: float) -> Iterator[str]:
         yield f"  job {job['id']}: {job['state']}, {size(job['size_bytes'])}, made {instant(job['created_at'], now)}"
 
 
-def _job_lines(job: JobReply, now: float) -> Iterator[str]:
+def _job_lines(job: JobDetail, now: float) -> Iterator[str]:
     yield f"job {job['id']}: {_state(job, now)}"
     yield _line("file", job["path"])
     yield _line("size", f"{size(job['size_bytes'])} ({job['size_bytes']} bytes)")
@@ -93,6 +100,7 @@ def _job_lines(job: JobReply, now: float) -> Iterator[str]:
     texts = (
         ("last error", job["last_error"]),
         ("reason", job["reason"]),
+        ("what to do", job["hint"] if job["state"] in _IN_TROUBLE else None),
         ("sha-256", job["digest_sha256"]),
         ("upload", job["upload_url"]),
         ("uuid", job["uuid"]),
@@ -100,6 +108,14 @@ def _job_lines(job: JobReply, now: float) -> Iterator[str]:
     for title, text in texts:
         if text:
             yield _line(title, text)
+
+
+def _failures(failures: list[FailedAttempt], now: float) -> Iterator[str]:
+    if failures:
+        yield "failed attempts, the latest last:"
+    for failure in failures:
+        yield f"  {instant(failure['at'], now)}  {failure['cause']}"
+        yield f"    {failure['error']}"
 
 
 def _state(job: JobReply, now: float) -> str:

@@ -1,47 +1,50 @@
-"""The screen of ``tusd-agent status``: plain aligned text, from a reply. Pure but for the colours, which are given."""
+"""The screen of ``tusd-agent status``: plain aligned text, from a reply. Pure: the page is given."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeGuard
 
+from ..control.figures import Periods
 from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Pause, Status, Watcher, escaped
 from .limiting import limit_words
+from .page import Page
 from .pausing import pause_words
 from .views import StoppedStatus
-from .words import aligned, distance, duration, percent, plural, rate, size
+from .words import aligned, bar, cut_path, distance, duration, percent, plural, rate, size, width, wrapped
 
 MAX_UPLOADS = 20
 """So many uploads in flight are shown: there can be 256, and the screen has one page."""
-
-Paint = Callable[[str, str], str]
-"""Gives a text a colour by its name: green, yellow, red."""
+BAR_COLUMNS = 10
+NARROWEST_PATH = 12
 
 _COLOURS = {"ok": "green", "starting": "yellow", "stopping": "yellow", "degraded": "red", "not running": "red"}
 _ALWAYS = (("pending", "waiting"), ("uploading", "uploading"), ("done", "done"), ("failed", "failed"))
 _IF_ANY = ("delivered", "disposing", "held", "cancelled", "vanished", "superseded")
 
 
-def screen(status: Status | StoppedStatus, paint: Paint) -> str:
+def screen(status: Status | StoppedStatus, page: Page) -> str:
     """The whole screen."""
-    blocks = [_state(status, paint), _folders(status["folders"], status["now"], paint)]
+    blocks = [_state(status, page), _folders(status["folders"], status["now"], page)]
     if _runs(status) and status["folders"]:
-        blocks.append([_watcher(status["watcher"], status["now"], paint)])
-    blocks += [_endpoints(status["endpoints"], status["now"], paint), _uploads(status["in_flight"])]
-    blocks.append([_total(status)])
+        blocks.append(_watcher(status["watcher"], status["now"], page))
+    blocks += [_endpoints(status["endpoints"], status["now"], page), _uploads(status["in_flight"], page)]
+    blocks.append(_sums(status, page))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _state(status: Status | StoppedStatus, paint: Paint) -> list[str]:
-    state = paint(status["state"], _COLOURS.get(status["state"], "yellow"))
+def _state(status: Status | StoppedStatus, page: Page) -> list[str]:
+    state = page.paint(status["state"], _COLOURS.get(status["state"], "yellow"))
     if any(_is_all(pause) for pause in status["paused"]):
-        state += paint(", paused", "yellow")
+        state += page.paint(", paused", "yellow")
     line = f"tusd-agent: {state}"
     if _runs(status):
         line = f"tusd-agent {escaped(status['version'])}: {state}, up {duration(status['now'] - status['started_at'])}"
         line += f" (pid {status['pid']}, user {status['uid']})"
-    pauses = [paint(f"  {pause_words(pause, status['now'])}", "yellow") for pause in status["paused"]]
+    by_hand = [pause_words(pause, status["now"]) for pause in status["paused"]]
+    shown = [page.paint(text, "yellow") for words in by_hand for text in wrapped(words, page.width, "  ", "    ")]
     if _runs(status):
-        pauses += [f"  {limit_words(limit)}" for limit in status["limits_by_hand"]]
-    return [line, *pauses, *(_problem(reason, paint) for reason in status["reasons"])]
+        limits = [limit_words(limit) for limit in status["limits_by_hand"]]
+        shown += [text for words in limits for text in wrapped(words, page.width, "  ", "    ")]
+    return [line, *shown, *(text for reason in status["reasons"] for text in _problem(reason, page))]
 
 
 def _is_all(pause: Pause) -> bool:
@@ -52,86 +55,119 @@ def _runs(status: Status | StoppedStatus) -> TypeGuard[Status]:
     return "started_at" in status
 
 
-def _folders(folders: Sequence[Folder] | Sequence[FolderCounts], now: float, paint: Paint) -> list[str]:
+def _folders(folders: Sequence[Folder] | Sequence[FolderCounts], now: float, page: Page) -> list[str]:
     if not folders:
-        return ["No folder is watched: add a [[watch]] table to the configuration."]
-    others = [state for state in _IF_ANY if any(folder["jobs"].get(state) for folder in folders)]
-    states = [*(state for state, _ in _ALWAYS), *others]
-    rows = [["FOLDER", *(name.upper() for _, name in _ALWAYS), *(name.upper() for name in others)]]
-    rows += [[escaped(folder["path"]), *(str(folder["jobs"].get(state, 0)) for state in states)] for folder in folders]
-    head, *lines = aligned(rows, right=range(1, len(states) + 1))
-    shown = [head]
+        return wrapped("No folder is watched: add a [[watch]] table to the configuration.", page.width)
+    head = ["FOLDER", "WAITING", "UPLOADING", "TODAY", "DONE", "FAILED"]
+    rows = [[escaped(folder["path"]), *_numbers(folder)] for folder in folders]
+    numbers = aligned([head[1:], *(row[1:] for row in rows)], right=range(len(head)))
+    room = None if page.width is None else max(page.width - 2 - max(map(len, numbers)), NARROWEST_PATH)
+    paths = aligned([["FOLDER"], *([cut_path(row[0], room, page.ellipsis)] for row in rows)])
+    widest = max(map(width, paths))
+    top, *lines = [f"{path}{' ' * (widest - width(path))}  {line}" for path, line in zip(paths, numbers, strict=True)]
+    shown = [top]
     for folder, line in zip(folders, lines, strict=True):
-        shown += [line, *_below_folder(folder, now, paint)]
+        shown += [page.paint(line, "red") if folder["jobs"].get("failed") else line, *_below_folder(folder, now, page)]
     return shown
 
 
-def _below_folder(folder: Folder | FolderCounts, now: float, paint: Paint) -> Iterator[str]:
+def _numbers(folder: Folder | FolderCounts) -> list[str]:
+    jobs = folder["jobs"]
+    return [
+        str(jobs.get("pending", 0)),
+        str(jobs.get("uploading", 0)),
+        str(folder["arrived_today"]),
+        str(jobs.get("done", 0)),
+        str(jobs.get("failed", 0)),
+    ]
+
+
+def _below_folder(folder: Folder | FolderCounts, now: float, page: Page) -> Iterator[str]:
     """What a folder has to say beside its numbers."""
-    if not _watched(folder):
-        return
-    if not folder["available"]:
-        yield _problem(f"unavailable: {folder['problem'] or 'it can not be looked at'}", paint)
-    elif folder["problem"]:
-        yield _problem(folder["problem"], paint)
-    facts = [f"to {escaped(folder['endpoint'])}, then {escaped(folder['after_upload'])}", escaped(folder["mode"])]
+    facts = []
+    if _watched(folder):
+        if not folder["available"]:
+            yield from _problem(f"unavailable: {folder['problem'] or 'it can not be looked at'}", page)
+        elif folder["problem"]:
+            yield from _problem(folder["problem"], page)
+        facts += [f"to {escaped(folder['endpoint'])}, then {escaped(folder['after_upload'])}", escaped(folder["mode"])]
     if folder["waiting_bytes"]:
         facts.append(f"{size(folder['waiting_bytes'])} waiting")
+    if folder["oldest_waiting_at"] is not None:
+        facts.append(f"the oldest for {duration(now - folder['oldest_waiting_at'])}")
+    if folder["arrived_today"]:
+        facts.append(f"{size(folder['arrived_today_bytes'])} today")
+    if folder["failed_today"]:
+        facts.append(f"{folder['failed_today']} failed today")
+    facts += [f"{folder['jobs'][state]} {state}" for state in _IF_ANY if folder["jobs"].get(state)]
+    if _watched(folder):
+        facts += _of_scans(folder, now)
+    if facts:
+        yield from wrapped(", ".join(facts), page.width, "  ", "  ")
+    if _watched(folder) and folder["growing"]:
+        example = escaped(folder["growing_example"] or "")
+        words = f"{plural(folder['growing'], 'file')} still growing, such as {example}"
+        yield from (page.paint(line, "yellow") for line in wrapped(words, page.width, "  ", "  "))
+
+
+def _of_scans(folder: Folder, now: float) -> Iterator[str]:
     if folder["settling"]:
-        facts.append(f"{plural(folder['settling'], 'file')} settling")
+        yield f"{plural(folder['settling'], 'file')} settling"
     if folder["scanning"]:
         seen = f", {plural(folder['scan_files_seen'], 'file')} so far" if folder["scan_files_seen"] else ""
-        facts.append(f"being scanned{seen}")
+        yield f"being scanned{seen}"
     elif folder["last_scan_at"] is not None:
-        facts.append(f"scanned {distance(folder['last_scan_at'], now)}")
-    yield "  " + ", ".join(facts)
-    if folder["growing"]:
-        example = escaped(folder["growing_example"] or "")
-        yield paint(f"  {plural(folder['growing'], 'file')} still growing, such as {example}", "yellow")
+        yield f"scanned {distance(folder['last_scan_at'], now)}"
 
 
 def _watched(folder: Folder | FolderCounts) -> TypeGuard[Folder]:
     return "available" in folder
 
 
-def _watcher(watcher: Watcher, now: float, paint: Paint) -> str:
+def _watcher(watcher: Watcher, now: float, page: Page) -> list[str]:
     if not watcher["alive"]:
-        return paint("WATCHER  no events are read: folders are scanned only", "yellow")
+        lines = wrapped("WATCHER  no events are read: folders are scanned only", page.width, "", "  ")
+        return [page.paint(line, "yellow") for line in lines]
     facts = [plural(watcher["watches"], "directory", "directories") + " watched"]
     if watcher["canary_at"] is not None:
         facts.append(f"last proof of life {distance(watcher['canary_at'], now)}")
     counted = (("overflows", "overflow"), ("restarts", "restart"), ("gaps", "gap"))
     facts += [plural(watcher[key], word) for key, word in counted if watcher[key]]  # type: ignore[literal-required]
-    return f"WATCHER  {', '.join(facts)}"
+    return wrapped(f"WATCHER  {', '.join(facts)}", page.width, "", "  ")
 
 
-def _endpoints(endpoints: Sequence[Endpoint], now: float, paint: Paint) -> list[str]:
+def _endpoints(endpoints: Sequence[Endpoint], now: float, page: Page) -> list[str]:
     if not endpoints:
         return []
-    rows = [["ENDPOINT", "URL", ""]]
-    rows += [[escaped(one["name"]), escaped(one["url"]), _endpoint_words(one, now)] for one in endpoints]
-    head, *lines = aligned(rows)
-    return [
-        head,
-        *(paint(line, "yellow") if one["breaker"] == "open" else line
-          for one, line in zip(endpoints, lines, strict=True)),
-    ]  # fmt: skip
+    names = aligned([["ENDPOINT"], *([escaped(one["name"])] for one in endpoints)])
+    widest = max(map(width, names))
+    room = None if page.width is None else max(page.width - widest - 2, NARROWEST_PATH)
+    shown = [f"{names[0]:<{widest}}  URL"]
+    for one, name in zip(endpoints, names[1:], strict=True):
+        url = cut_path(escaped(one["url"]), room, page.ellipsis)
+        lines = [f"{name}{' ' * (widest - width(name))}  {url}"]
+        lines += wrapped(_endpoint_words(one, now), page.width, "  ", "  ")
+        shown += [page.paint(line, "yellow") for line in lines] if one["breaker"] == "open" else lines
+    return shown
 
 
 def _endpoint_words(endpoint: Endpoint, now: float) -> str:
     words = [_breaker_words(endpoint, now)]
     if endpoint["in_flight"]:
         words.append(f"{endpoint['in_flight']} in flight")
-    if endpoint["answered_at"] is not None:
-        words.append(f"answered {distance(endpoint['answered_at'], now)}")
+    if endpoint["rate_bytes_per_second"]:
+        words.append(rate(endpoint["rate_bytes_per_second"]))
     if endpoint["rate_limit_bytes_per_second"]:
         words.append(f"at most {rate(endpoint['rate_limit_bytes_per_second'])}")
+    if endpoint["answered_at"] is not None:
+        words.append(f"answered {distance(endpoint['answered_at'], now)}")
     return ", ".join(words)
 
 
 def _breaker_words(endpoint: Endpoint, now: float) -> str:
     if endpoint["breaker"] == "open":
-        why = f" ({escaped(endpoint['reason'])})" if endpoint["reason"] else ""
+        # Its kind: the whole sentence stands above, among the reasons.
+        why = f" ({escaped(endpoint['reason']).partition(': ')[0]})" if endpoint["reason"] else ""
         probe_at = endpoint["next_probe_at"]
         tries = "" if probe_at is None else ", tried again " + (distance(probe_at, now) if probe_at > now else "now")
         return f"its jobs wait{why}{tries}"
@@ -140,32 +176,71 @@ def _breaker_words(endpoint: Endpoint, now: float) -> str:
     return "accepts, but the last try failed" if endpoint["reason"] else "accepts"
 
 
-def _uploads(in_flight: Sequence[InFlight]) -> list[str]:
+def _uploads(in_flight: Sequence[InFlight], page: Page) -> list[str]:
     if not in_flight:
         return []
-    rows = [_upload_cells(one) for one in in_flight[:MAX_UPLOADS]]
+    rows = [["IN FLIGHT", "", "SIZE", "RATE", "LEFT"], *(_upload_cells(one) for one in in_flight[:MAX_UPLOADS])]
+    left = aligned(rows, right=(1, 2, 3, 4))
+    widest = max(map(width, left))
+    room = None if page.width is None else max(page.width - widest - 2, NARROWEST_PATH)
+    files = ["FILE", *(f"#{one['id']} {escaped(one['path'])}" for one in in_flight[:MAX_UPLOADS])]
+    shown = [f"{line:<{widest}}  {_file(file, room, page)}" for line, file in zip(left, files, strict=True)]
     left_out = len(in_flight) - MAX_UPLOADS
-    more = [f"… and {left_out} more: tusd-agent jobs --state uploading"] if left_out > 0 else []
-    return ["IN FLIGHT", *("  " + line for line in aligned(rows, right=(0, 1, 2))), *more]
+    words = f"{page.ellipsis} and {left_out} more: tusd-agent jobs --state uploading"
+    return [*shown, *(wrapped(words, page.width) if left_out > 0 else [])]
+
+
+def _file(text: str, room: int | None, page: Page) -> str:
+    """``#17 …/run-7.dat``: the number is what other commands take, the name is at the end."""
+    number, blank, path = text.partition(" ")
+    return number + blank + cut_path(path, None if room is None else room - width(number + blank), page.ellipsis)
 
 
 def _upload_cells(one: InFlight) -> list[str]:
-    sizes = f"{size(one['offset_bytes'])} of {size(one['size_bytes'])}"
-    left = f"{duration(one['eta_seconds'])} left" if one["eta_seconds"] is not None else escaped(one["phase"])
+    done = percent(one["offset_bytes"], one["size_bytes"])
+    left = duration(one["eta_seconds"]) if one["eta_seconds"] is not None else escaped(one["phase"])
     speed = rate(one["rate_bytes_per_second"]) if one["rate_bytes_per_second"] else "-"
-    return [percent(one["offset_bytes"], one["size_bytes"]), sizes, speed, left, f"#{one['id']} {escaped(one['path'])}"]
+    return [bar(one["offset_bytes"], one["size_bytes"], BAR_COLUMNS), done, size(one["size_bytes"]), speed, left]
+
+
+def _sums(status: Status | StoppedStatus, page: Page) -> list[str]:
+    rows = [
+        ("Total:", _total(status)),
+        ("Today:", _today(status["totals"])),
+        ("Speed:", _speed(status["totals"])),
+        ("Database:", size(status["database_bytes"])),
+    ]
+    return [line for title, words in rows for line in wrapped(words, page.width, f"{title:<10}", " " * 10)]
 
 
 def _total(status: Counts) -> str:
     jobs = status["jobs"]
     parts = [f"{jobs.get(state, 0)} {name}{_sum(status['bytes'], state)}" for state, name in _ALWAYS]
     parts += [f"{jobs[state]} {state}{_sum(status['bytes'], state)}" for state in _IF_ANY if jobs.get(state)]
-    return f"Total: {', '.join(parts)}; database {size(status['database_bytes'])}"
+    return ", ".join(parts)
+
+
+def _today(totals: Periods) -> str:
+    today, day = totals["today"], totals["last_24_hours"]
+    words = f"{today['arrived']} arrived ({size(today['arrived_bytes'])}), {today['failed']} failed"
+    success = day["success_rate"]
+    return words if success is None else f"{words}; {_percent(success)} of the last 24 h arrived"
+
+
+def _percent(part: float) -> str:
+    """100 and 0 only where it is all or nothing."""
+    return "100 %" if part >= 1 else f"{min(part * 100, 99.9):.1f} %"
+
+
+def _speed(totals: Periods) -> str:
+    hour, day = (period["bytes_per_second"] or 0.0 for period in (totals["last_hour"], totals["last_24_hours"]))
+    return f"{rate(hour)} over 1 h, {rate(day)} over 24 h"
 
 
 def _sum(sizes: Mapping[str, int], state: str) -> str:
     return f" ({size(sizes[state])})" if sizes.get(state) else ""
 
 
-def _problem(sentence: str, paint: Paint) -> str:
-    return paint(f"  ! {escaped(sentence)}", "red")
+def _problem(sentence: str, page: Page) -> list[str]:
+    lines = wrapped(escaped(sentence), page.width, "  ! ", "    ")
+    return [page.paint(line, "red") for line in lines]

@@ -9,6 +9,8 @@ from typing import Any, Protocol, TypeVar, cast
 
 from .. import places
 from ..control.client import ControlClient, ControlError, NoAnswer, NotAllowed, NotRunning
+from ..control.counting import folder_counts
+from ..control.figures import instants, periods
 from ..control.replies import (
     Counts,
     Endpoint,
@@ -20,22 +22,23 @@ from ..control.replies import (
     Pause,
     Status,
     bytes_by_state,
-    job_reply,
     jobs_by_state,
     jobs_reply,
     path_b64,
     pause_replies,
 )
 from ..control.selecting import QUERY_NAMES, selection_of
+from ..control.troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Reader
 from ..jobs.selection import Selection
-from ..jobs.states import WAITING
+from ..jobs.troubles import MAX_COUNTED
 from .find import AgentPaths, ConfigUnreadable, find_agent
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_NOT_RUNNING, fail, warn
 
 ANSWER_SECONDS = 5.0
 MAX_PAGE = 1000
+START_HINT = "start it with `systemctl start tusd-agent` or `tusd-agent run`; if it runs, name its --socket"
 
 T = TypeVar("T")
 
@@ -67,8 +70,11 @@ class View(Protocol):
     def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
         """The jobs that these members of an order's body select (none: all), newest first, from below `cursor`."""
 
-    def job(self, job_id: int) -> JobReply | None:
-        """The job of this id."""
+    def job(self, job_id: int) -> JobDetail | None:
+        """The job of this id, with its failed attempts."""
+
+    def errors(self) -> ErrorsReply:
+        """The jobs in trouble, grouped by cause."""
 
     def at(self, path: bytes) -> list[JobReply]:
         """The jobs of an absolute path, newest first."""
@@ -90,13 +96,16 @@ class AgentView:
             params["cursor"] = cursor
         return cast(JobsReply, self.client.get("/v1/jobs", params))
 
-    def job(self, job_id: int) -> JobReply | None:
+    def job(self, job_id: int) -> JobDetail | None:
         try:
-            return cast(JobReply, self.client.get(f"/v1/jobs/{job_id}"))
+            return cast(JobDetail, self.client.get(f"/v1/jobs/{job_id}"))
         except ControlError as error:
             if error.code == "no_such_job":
                 return None
             raise
+
+    def errors(self) -> ErrorsReply:
+        return cast(ErrorsReply, self.client.get("/v1/errors"))
 
     def explain(self, path: bytes) -> Explanation:
         """What becomes of an absolute path."""
@@ -126,21 +135,19 @@ class StoredView:
         return Reader(self.path)
 
     def status(self) -> StoppedStatus:
-        counts = self._reader.counts()
-        folders = []
-        for path in sorted({count.folder for count in counts}):
-            own = [count for count in counts if count.folder == path]
-            waiting = sum(count.bytes for count in own if count.state in WAITING)
-            folders.append(FolderCounts(path=path, jobs=jobs_by_state(own), waiting_bytes=waiting))
+        now = time.time()
+        overview = self._reader.overview(instants(now))
+        counts = overview.counts
         return StoppedStatus(
             state="not running",
             reasons=[],
             paused=pause_replies(self._reader.pauses()),
-            now=time.time(),
+            now=now,
             database_bytes=sum(_size_bytes(f"{self.path}{suffix}") for suffix in ("", "-wal")),
             jobs=jobs_by_state(counts),
             bytes=bytes_by_state(counts),
-            folders=folders,
+            totals=periods(overview.tallies, now),
+            folders=[folder_counts(path, overview) for path in sorted({count.folder for count in counts})],
             endpoints=[],
             in_flight=[],
         )
@@ -149,9 +156,12 @@ class StoredView:
         selection = selection_of(members) if members else Selection()
         return jobs_reply(self._reader.page(selection, limit=limit, cursor=cursor))
 
-    def job(self, job_id: int) -> JobReply | None:
+    def job(self, job_id: int) -> JobDetail | None:
         found = self._reader.job(job_id)
-        return None if found is None else job_reply(found)
+        return None if found is None else job_detail(found, self._reader.failures(job_id))
+
+    def errors(self) -> ErrorsReply:
+        return errors_reply(self._reader.troubles(), MAX_COUNTED)
 
     def at(self, path: bytes) -> list[JobReply]:
         return _of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))
@@ -162,25 +172,54 @@ def _of_exactly(path: bytes, page: JobsReply) -> list[JobReply]:
     return [job for job in page["jobs"] if job["path_b64"] == path_b64(path)]
 
 
+class Unseen(Exception):
+    """Nothing can be seen, neither of the agent nor in its database; `exit_code` is what follows."""
+
+    def __init__(self, message: str, hint: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.exit_code = exit_code
+
+
 def ask(socket: Path | None, config: Path | None, question: Callable[[View], T]) -> tuple[T, int]:
     """Asks the agent, or its database if it is not running, which is said on stderr.
 
     Returns the answer and the exit code that follows: 0 or 3. A question of many parts may be asked a second time when
     the agent ends in the middle: it goes on where it was. Where there is no answer the command ends here.
     """
-    paths = _find(socket, config)
-    answer = _ask_agent(paths, question)
-    if answer is not None:
-        return answer[0], 0
+    try:
+        return look(find(socket, config), question, warn)
+    except Unseen as unseen:
+        fail(str(unseen), unseen.hint, unseen.exit_code)
+
+
+def look(paths: AgentPaths, question: Callable[[View], T], tell: Callable[[str], None]) -> tuple[T, int]:
+    """The same of an agent that was found, for one who may look again: `tell` is given a line to say at a time.
+
+    Raises `Unseen` where there is no answer.
+    """
+    try:
+        return question(AgentView(ControlClient(paths.socket, ANSWER_SECONDS))), 0
+    except NotRunning as error:
+        not_running = error
+    except NoAnswer as error:
+        raise Unseen(str(error), error.hint, EXIT_NO_ANSWER) from error
+    except NotAllowed as error:
+        raise Unseen(str(error), error.hint, EXIT_FAILED) from error
+    except ControlError as error:
+        raise Unseen(error.message, error.hint, EXIT_FAILED) from error
     if paths.database is None:
-        raise SystemExit(EXIT_NOT_RUNNING)
-    warn(f"what its database {paths.database} says:")
+        raise Unseen(str(not_running), START_HINT, EXIT_NOT_RUNNING)
+    tell(f"tusd-agent: {not_running}")
+    tell(f"hint: {START_HINT}")
+    tell(f"what its database {paths.database} says:")
     try:
         return question(StoredView(paths.database)), EXIT_NOT_RUNNING
     except DatabaseUnusable as error:
-        fail(str(error), "", EXIT_NOT_RUNNING)
+        raise Unseen(str(error), "", EXIT_NOT_RUNNING) from error
     except NotReadable as error:
-        fail(str(error), "run this as root or as the agent's user to see what it says", EXIT_NOT_RUNNING)
+        hint = "run this as root or as the agent's user to see what it says"
+        raise Unseen(str(error), hint, EXIT_NOT_RUNNING) from error
 
 
 def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanation:
@@ -196,15 +235,21 @@ def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanatio
                 raise
             return view.explain(resolved)
 
-    answer = _ask_agent(_find(socket, config), question)
+    answer = _ask_agent(find(socket, config), question)
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]
 
 
-def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
+def tell(
+    socket: Path | None,
+    config: Path | None,
+    path: str,
+    members: Mapping[str, Any],
+    patience_seconds: float = ANSWER_SECONDS,
+) -> Any:
     """The running agent's reply to an order. Where there is none the command ends here."""
-    answer = _ask_agent(_find(socket, config), lambda view: view.client.post(path, members))
+    answer = _ask_agent(find(socket, config), lambda view: view.client.post(path, members), patience_seconds)
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]
@@ -212,7 +257,7 @@ def tell(socket: Path | None, config: Path | None, path: str, members: Mapping[s
 
 def set_to(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
     """The running agent's reply to what is set with PUT. Where there is none the command ends here."""
-    answer = _ask_agent(_find(socket, config), lambda view: view.client.put(path, members))
+    answer = _ask_agent(find(socket, config), lambda view: view.client.put(path, members))
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]
@@ -220,13 +265,22 @@ def set_to(socket: Path | None, config: Path | None, path: str, members: Mapping
 
 def tell_of(socket: Path | None, config: Path | None, path: str, params: Mapping[str, str]) -> Any:
     """The running agent's reply to a question that only it can answer. Where there is none the command ends here."""
-    answer = _ask_agent(_find(socket, config), lambda view: view.client.get(path, params))
+    answer = _ask_agent(find(socket, config), lambda view: view.client.get(path, params))
     if answer is None:
         raise SystemExit(EXIT_NOT_RUNNING)
     return answer[0]
 
 
-def _find(socket: Path | None, config: Path | None) -> AgentPaths:
+def tell_text(socket: Path | None, config: Path | None, path: str) -> str:
+    """The same where the reply is a text."""
+    answer = _ask_agent(find(socket, config), lambda view: view.client.text(path))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
+def find(socket: Path | None, config: Path | None) -> AgentPaths:
+    """The agent that is meant. Where that can't be told the command ends here."""
     try:
         return find_agent(socket, config, os.environ)
     except ConfigUnreadable as error:
@@ -235,20 +289,24 @@ def _find(socket: Path | None, config: Path | None) -> AgentPaths:
         fail(f"the agent can't be found: {error}", "name its control socket with --socket", EXIT_FAILED)
 
 
-def _ask_agent(paths: AgentPaths, question: Callable[[AgentView], T]) -> tuple[T] | None:
+def _ask_agent(
+    paths: AgentPaths, question: Callable[[AgentView], T], patience_seconds: float = ANSWER_SECONDS
+) -> tuple[T] | None:
     """The running agent's answer; None, after saying so, when none is running."""
     try:
-        return (question(AgentView(ControlClient(paths.socket, ANSWER_SECONDS))),)
+        return (question(AgentView(ControlClient(paths.socket, patience_seconds))),)
     except NotRunning as error:
         warn(f"tusd-agent: {error}")
-        warn("hint: start it with `systemctl start tusd-agent` or `tusd-agent run`; if it runs, name its --socket")
+        warn(f"hint: {START_HINT}")
         return None
     except NoAnswer as error:
         fail(str(error), error.hint, EXIT_NO_ANSWER)
     except NotAllowed as error:
         fail(str(error), error.hint, EXIT_FAILED)
     except ControlError as error:
-        fail(error.message, error.hint, EXIT_FAILED)
+        for problem in error.problems:
+            warn(problem)
+        fail(error.message, error.hint, EXIT_BAD_CONFIG if error.code == "bad_configuration" else EXIT_FAILED)
 
 
 def _size_bytes(path: str) -> int:

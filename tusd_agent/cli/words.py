@@ -85,3 +85,51 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[
             cells.append(blanks + text if column in right else text + blanks)
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def cut(text: str, room: int | None, ellipsis: str = "…") -> str:
+    """The text, or as much of its beginning as has room."""
+    return text if room is None else _cut(text, room, ellipsis)
+
+
+def cut_path(path: str, room: int | None, ellipsis: str = "…") -> str:
+    """The path, or as much of its end as has room: there is the name."""
+    return path if room is None else _cut(path[::-1], room, ellipsis[::-1])[::-1]
+
+
+def _cut(text: str, room: int, ellipsis: str) -> str:
+    if width(text) <= room:
+        return text
+    kept, left = "", room - width(ellipsis)
+    for char in text:
+        left -= width(char)
+        if left < 0:
+            break
+        kept += char
+    return (kept + ellipsis)[: max(room, 0)]
+
+
+def wrapped(text: str, room: int | None, first: str = "", further: str = "") -> list[str]:
+    """The text as lines that have room, the first and the further ones indented; broken between words where it can."""
+    if room is None:
+        return [first + text]
+    lines, line, is_new = [], first, True
+    for word in text.split(" "):
+        if not is_new and width(line) + 1 + width(word) > room:
+            lines.append(line)
+            line, is_new = further, True
+        line += word if is_new else f" {word}"
+        is_new = False
+        while width(line) > room:
+            head = _cut(line, room, "")
+            if len(head) <= len(further):
+                break  # there is no room at all
+            lines.append(head)
+            line = further + line[len(head) :]
+    return [*lines, line]
+
+
+def bar(part_bytes: int, whole_bytes: int, columns: int) -> str:
+    """``[####......]``; full only when it is all there."""
+    filled = columns if whole_bytes <= part_bytes else min(part_bytes * columns // whole_bytes, columns - 1)
+    return f"[{'#' * filled}{'.' * (columns - filled)}]"

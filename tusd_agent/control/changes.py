@@ -10,7 +10,7 @@ from ..jobs.standing import Scope
 from .asking import Request, number_of
 from .refusals import Refused, bad, brief, no_such_job
 from .replies import Error, JobReply, OrderReply, RescanReply, job_reply, order_reply
-from .replies_changes import LimitsReply, PauseReply
+from .replies_changes import LimitsReply, PauseReply, ReloadReply
 from .selecting import MAX_JOB_ID, selection_of, whole_of
 
 MAX_LIMIT = 1000
@@ -18,7 +18,7 @@ MAX_LIMIT = 1000
 
 MAX_RATE = 2**53
 
-Told = JobReply | OrderReply | RescanReply | PauseReply | LimitsReply
+Told = JobReply | OrderReply | RescanReply | PauseReply | LimitsReply | ReloadReply
 
 
 class Doing(Protocol):
@@ -41,6 +41,9 @@ class Doing(Protocol):
 
     def limit(self, rate_bytes_per_second: int | None, endpoint: str | None) -> LimitsReply:
         """Sets that for an endpoint or (`None`) the whole agent; the rate `None` goes back to the configuration."""
+
+    def reload(self) -> ReloadReply:
+        """Reads the configuration again and has it hold."""
 
 
 def _verb(request: Request) -> Verb:
@@ -104,6 +107,11 @@ def _limit(doing: Doing, request: Request) -> LimitsReply:
     return doing.limit(rate, endpoint)
 
 
+def _reload(doing: Doing, request: Request) -> ReloadReply:
+    _only(request)
+    return doing.reload()
+
+
 def _scope(request: Request) -> Scope:
     _only(request, "folder", "endpoint")
     folder = _text(request, "folder", "the path of a watched folder")
@@ -142,4 +150,5 @@ CHANGES: tuple[Change, ...] = (
     Change("POST", "/v1/pause", _pause),
     Change("POST", "/v1/resume", _resume),
     Change("PUT", "/v1/limits", _limit),
+    Change("POST", "/v1/reload", _reload),
 )

@@ -41,10 +41,14 @@ class NoAnswer(Unanswered):
 
 
 class ControlError(Exception):
-    """The agent answered with an error: `code` for programs, `message` and `hint` for people, `status` of HTTP."""
+    """The agent answered with an error: `code` for programs, `message` and `hint` for people, `status` of HTTP.
 
-    def __init__(self, code: str, message: str, hint: str, status: int) -> None:
+    `problems` are those of a configuration.
+    """
+
+    def __init__(self, code: str, message: str, hint: str, status: int, problems: Sequence[str] = ()) -> None:
         super().__init__(message)
+        self.problems = list(problems)
         self.code = code
         self.message = message
         self.hint = hint
@@ -73,7 +77,17 @@ class ControlClient:
         """The reply to ``PUT path`` with a JSON object; raises as `get` does."""
         return self._ask("PUT", path, json.dumps(members).encode("ascii"))
 
+    def text(self, path: str) -> str:
+        """The reply to ``GET path`` where it is a text; raises as `get` does."""
+        status, content = self._exchange("GET", path)
+        if status >= 400:
+            self._decoded(status, content)
+        return content.decode("utf-8", "replace")
+
     def _ask(self, method: str, target: str, body: bytes | None = None) -> dict[str, Any]:
+        return self._decoded(*self._exchange(method, target, body))
+
+    def _exchange(self, method: str, target: str, body: bytes | None = None) -> tuple[int, bytes]:
         with closing(_UnixConnection(self.path, self._timeout_seconds)) as connection:
             self._connect(connection)
             try:
@@ -92,7 +106,7 @@ class ControlClient:
                     f"the connection to the agent on {self.path} was cut ({type(error).__name__})",
                     "it may be stopping just now: ask again",
                 ) from error
-        return self._decoded(response.status, content)
+        return response.status, content
 
     def _connect(self, connection: http.client.HTTPConnection) -> None:
         try:
@@ -123,7 +137,8 @@ class ControlClient:
             raise NoAnswer(f"what answers on {self.path} is no tusd-agent", "see agent.socket in the configuration")
         if status >= 400:
             code, message, hint = (str(reply.get(name, "")) for name in ("code", "message", "hint"))
-            raise ControlError(code, message or f"the agent answered with status {status}", hint, status)
+            problems = [str(one) for one in reply.get("problems", ())]
+            raise ControlError(code, message or f"the agent answered with status {status}", hint, status, problems)
         return reply
 
 

@@ -13,6 +13,7 @@ from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Reader
 from ..jobs.selection import Selection
 from ..jobs.states import State
+from ..jobs.troubles import MAX_COUNTED
 from .asking import Request, check_parameters, number_of, single, whole
 from .changes import CHANGES, MAX_LIMIT, Doing, Told
 from .refusals import Refused, bad, brief, no_such_job
@@ -20,20 +21,22 @@ from .replies import (
     Error,
     Explanation,
     InFlight,
-    JobReply,
     JobsReply,
     Status,
+    TextReply,
     escaped,
-    job_reply,
     jobs_reply,
 )
 from .replies_changes import LimitsReply
 from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of_query
+from .troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 
 DEFAULT_LIMIT = 100
 MAX_PARAMETERS = 64
+JSON_TYPE = "application/json"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-Reply = Status | JobReply | JobsReply | Explanation | Told | Error
+Reply = Status | JobDetail | JobsReply | ErrorsReply | Explanation | TextReply | Told | Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +54,18 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered: the status of HTTP, the body, headers of its own."""
+    """What is answered: the status of HTTP, the body, headers of its own; where it is no JSON, its ``text`` is sent."""
 
     status: int
     body: Reply
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = JSON_TYPE
 
 
 class Commands:
     """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands,
-    `explain` the reply for a path, `None` where no watched folder has it; `doing` is what changes something.
+    `explain` the reply for a path, `None` where no watched folder has it; `doing` is what changes something; `metrics`
+    gives the text of ``GET /metrics``.
 
     All are called by several threads.
     """
@@ -72,11 +77,13 @@ class Commands:
         in_flight: Callable[[], list[InFlight]] = list,
         explain: Callable[[bytes], Explanation | None] = lambda path: None,
         doing: Doing | None = None,
+        metrics: Callable[[], str] = str,
     ) -> None:
         self.reader = reader
         self._doing = doing
         self.status = status
         self.explain = explain
+        self.metrics = metrics
         self._in_flight = in_flight
 
     def live(self, reply: JobsReply) -> JobsReply:
@@ -98,7 +105,7 @@ class Commands:
         """The answer to a request. Raises only what the given functions raise beyond `DatabaseUnusable`."""
         try:
             command, request = _find(asked)
-            return Answer(200, command.run(self, request))
+            return Answer(200, command.run(self, request), content_type=command.content_type)
         except Refused as refused:
             return Answer(refused.status, refused.error, refused.headers)
         except DatabaseUnusable as error:
@@ -110,6 +117,11 @@ def _status(commands: Commands, request: Request) -> Status:
     return commands.status()
 
 
+def _metrics(commands: Commands, request: Request) -> TextReply:
+    check_parameters(request)
+    return TextReply(text=commands.metrics())
+
+
 def _jobs(commands: Commands, request: Request) -> JobsReply:
     check_parameters(request, ("limit", "cursor", *QUERY_NAMES))
     limit = whole(request, "limit", 1, MAX_LIMIT) or DEFAULT_LIMIT
@@ -119,7 +131,7 @@ def _jobs(commands: Commands, request: Request) -> JobsReply:
     return commands.live(jobs_reply(commands.reader.page(selection, limit=limit, cursor=cursor)))
 
 
-def _job(commands: Commands, request: Request) -> JobReply:
+def _job(commands: Commands, request: Request) -> JobDetail:
     check_parameters(request, ("url",))
     url = single(request, "url")
     if url not in (None, "whole"):
@@ -130,8 +142,14 @@ def _job(commands: Commands, request: Request) -> JobReply:
     job = commands.reader.job(number)
     if job is None:
         raise no_such_job(number)
-    (reply,) = commands.live(JobsReply(jobs=[job_reply(job, whole_url=url is not None)], next_cursor=None))["jobs"]
+    reply = job_detail(job, commands.reader.failures(number), whole_url=url is not None)
+    commands.live(JobsReply(jobs=[reply], next_cursor=None))
     return reply
+
+
+def _errors(commands: Commands, request: Request) -> ErrorsReply:
+    check_parameters(request)
+    return errors_reply(commands.reader.troubles(), MAX_COUNTED)
 
 
 def _limits(commands: Commands, request: Request) -> LimitsReply:
@@ -181,14 +199,17 @@ class Command:
     path: str
     run: Callable[[Commands, Request], Reply]
     changes: bool = False
+    content_type: str = JSON_TYPE
 
 
 TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/status", _status),
     Command("GET", "/v1/jobs", _jobs),
     Command("GET", "/v1/jobs/{id}", _job),
+    Command("GET", "/v1/errors", _errors),
     Command("GET", "/v1/explain", _explain),
     Command("GET", "/v1/limits", _limits),
+    Command("GET", "/metrics", _metrics, content_type=METRICS_TYPE),
     *(Command(each.method, each.path, _told(each.run), changes=True) for each in CHANGES),
 )
 

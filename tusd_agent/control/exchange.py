@@ -8,10 +8,11 @@ import socket
 import time
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
+from typing import cast
 
-from .commands import Answer, Asked, Commands
+from .commands import JSON_TYPE, Answer, Asked, Commands
 from .peer import peer_of
-from .replies import Error, escaped
+from .replies import Error, TextReply, escaped
 
 log = logging.getLogger("tusd_agent.control")
 
@@ -140,7 +141,7 @@ class Exchange(BaseHTTPRequestHandler):
     def _reply(self, answer: Answer) -> None:
         body = _encoded(answer)
         self.send_response_only(answer.status)
-        for name, value in {**_headers(body), **answer.headers}.items():
+        for name, value in {**_headers(body, answer.content_type), **answer.headers}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
@@ -162,13 +163,15 @@ _ERRORS = {
 
 
 def _encoded(answer: Answer) -> bytes:
+    if answer.content_type != JSON_TYPE:
+        return cast(TextReply, answer.body)["text"].encode("utf-8", "backslashreplace")
     # A half surrogate becomes an escape, which JSON understands.
     return json.dumps(answer.body, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def _headers(body: bytes) -> dict[str, str]:
+def _headers(body: bytes, content_type: str = JSON_TYPE) -> dict[str, str]:
     return {
-        "Content-Type": "application/json",
+        "Content-Type": content_type,
         "Content-Length": str(len(body)),
         "Cache-Control": "no-store",
         "Connection": "close",

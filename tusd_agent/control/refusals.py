@@ -47,3 +47,16 @@ def no_such_endpoint(name: str, names: Collection[str]) -> Refused:
     """404: an endpoint that there is not. `names` are those there are."""
     message, hint = f"there is no endpoint {brief(name)}", f"there are: {', '.join(names)}"
     return Refused(404, Error(code="no_such_endpoint", message=message, hint=hint, paths=list(names)))
+
+
+def bad_configuration(problems: list[str]) -> Refused:
+    """422: the configuration can't be used; what held before holds on."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    message = f"the configuration has {count}: nothing was changed"
+    hint = "mend the file and reload again; tusd-agent check-config says the same without the agent"
+    return Refused(422, Error(code="bad_configuration", message=message, hint=hint, problems=problems))
+
+
+def not_now(message: str) -> Refused:
+    """503: the agent is busy with something that excludes it."""
+    return Refused(503, Error(code="busy", message=message, hint="ask again in a moment"))

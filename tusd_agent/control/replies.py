@@ -15,6 +15,7 @@ from ..jobs.orders import Applied
 from ..jobs.reader import Count, Page
 from ..jobs.standing import Pauses
 from ..jobs.states import State
+from .figures import Periods
 
 KEPT_OF_UPLOAD_ID = 4
 MAX_EXAMPLES = 5
@@ -27,14 +28,23 @@ class Counts(TypedDict):
     database_bytes: int
     jobs: dict[str, int]
     bytes: dict[str, int]
+    totals: Periods
 
 
 class FolderCounts(TypedDict):
-    """The jobs of a folder by state (every state is a key); `waiting_bytes` are those of the jobs that wait."""
+    """The jobs of a folder by state (every state is a key); `waiting_bytes` are those of the jobs that wait.
+
+    `oldest_waiting_at`: since when the one waits to be sent that does so longest, null where none does. What arrived
+    and failed today is counted from midnight on, where the agent is.
+    """
 
     path: str
     jobs: dict[str, int]
     waiting_bytes: int
+    oldest_waiting_at: float | None
+    arrived_today: int
+    arrived_today_bytes: int
+    failed_today: int
 
 
 class Folder(FolderCounts):
@@ -76,7 +86,7 @@ class Watcher(TypedDict):
 
 class Endpoint(TypedDict):
     """A server. `breaker` is closed (jobs go there), open (they wait, `reason` says why; one of them tries at
-    `next_probe_at`) or returning (few at a time). A rate limit of 0 is none."""
+    `next_probe_at`) or returning (few at a time). The rate is that of all in flight; a rate limit of 0 is none."""
 
     name: str
     url: str
@@ -85,6 +95,7 @@ class Endpoint(TypedDict):
     next_probe_at: float | None
     in_flight: int
     answered_at: float | None
+    rate_bytes_per_second: float
     rate_limit_bytes_per_second: float
 
 
@@ -214,6 +225,12 @@ class RescanReply(TypedDict):
     """``POST /v1/rescan``: the folders that are scanned."""
 
     folders: list[str]
+
+
+class TextReply(TypedDict):
+    """``GET /metrics``: not sent as JSON, but as the text alone, in the exposition format of Prometheus."""
+
+    text: str
 
 
 class Error(TypedDict):

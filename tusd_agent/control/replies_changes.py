@@ -39,3 +39,16 @@ class LimitsReply(TypedDict):
     """``GET /v1/limits`` and ``PUT /v1/limits``: that of the whole agent first, then those of the endpoints."""
 
     limits: list[Limit]
+
+
+class ReloadReply(TypedDict):
+    """``POST /v1/reload``: a line for each setting that holds from now on (`changed`) or would only after a restart.
+
+    `held`: so many jobs were held, because their folder or endpoint is gone.
+    """
+
+    file: str | None
+    changed: list[str]
+    needs_restart: list[str]
+    warnings: list[str]
+    held: int

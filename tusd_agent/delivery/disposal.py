@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from .. import beneath
 from ..jobs.model import Fingerprint, Job, shown
+from ..jobs.story import about
 from ..tus import TUSClient
 from ..tus.errors import UploadCancelled, UploadGone
 from .command import Command, run
@@ -124,7 +125,7 @@ def _run_command(job: Job, command: Command, stop: Stoppable) -> Disposed:
             os.close(descriptor)
     output = run(command, job, stop)
     if output:
-        log.info("job %d (%s): the end of the command's output: %s", job.id, shown(place.path), output)
+        about(log, job).info("the end of the command's output: %s", output)
     return Disposed("the command was run")
 
 
@@ -221,7 +222,7 @@ def _put_back(job: Job, parent: int) -> Disposed:
         except FileExistsError:
             continue
         if number:
-            log.warning("job %d: its path was taken meanwhile; the older file is kept as %r", job.id, name)
+            about(log, job).warning("its path was taken meanwhile; the older file is kept as %s", shown(name))
         return Disposed("kept: its path holds newer content", newer_content=True)
     raise FileExistsError(errno.EEXIST, "a thousand files of that name", os.fsdecode(job.place.name))
 

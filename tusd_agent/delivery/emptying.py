@@ -60,7 +60,9 @@ class EmptyFolders:
                 self.note(folder, again, settle_seconds)
 
     def start(self) -> None:
-        """Starts the thread that does it."""
+        """Starts the thread that does it; nothing happens when it runs."""
+        if self._thread is not None:
+            return
         self._thread = threading.Thread(target=self._loop, name="empty-folders", daemon=True)
         self._thread.start()
 

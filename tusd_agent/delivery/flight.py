@@ -37,9 +37,12 @@ class Flight:
         self.phase = "starting"
         self._owed: list[Callable[[Job], Job]] = []
         self._started_at = started_at
+        self._began_at = monotonic()
         self._monotonic = monotonic
-        self._offset_bytes = job.offset_bytes
+        self._offset_bytes = self._sent_up_to = job.offset_bytes
         self.began_at_bytes: int | None = None  # what the server had at the first answer of this claim
+        self.sent_bytes = 0
+        """So many have been handed to the network in this claim, those sent again counted again."""
         self._marks: deque[tuple[float, int]] = deque()
 
     def tell(self, *moves: Callable[[Job], Job]) -> None:
@@ -57,17 +60,23 @@ class Flight:
             self.job = self._owed[0](self.job)
             del self._owed[0]
 
+    @property
+    def seconds(self) -> float:
+        """How long ago the job was claimed."""
+        return self._monotonic() - self._began_at
+
     def acknowledged(self, offset_bytes: int) -> None:
         """So many bytes the server says it has."""
         if self.began_at_bytes is None:
-            self.began_at_bytes = offset_bytes
+            self.began_at_bytes = self._sent_up_to = offset_bytes
 
     def at(self, offset_bytes: int) -> None:
         """So many bytes of the content have been handed to the network, those of earlier attempts included."""
         now = self._monotonic()
         if offset_bytes < self._offset_bytes:
             self._marks.clear()  # the server has less than was sent: a rate over that step would be a lie
-        self._offset_bytes = offset_bytes
+        self.sent_bytes += max(0, offset_bytes - self._sent_up_to)
+        self._sent_up_to = self._offset_bytes = offset_bytes
         if not self._marks or now - self._marks[-1][0] >= 0.1:
             self._marks.append((now, offset_bytes))
         while len(self._marks) > 2 and now - self._marks[0][0] > RATE_WINDOW_SECONDS:

@@ -1,10 +1,12 @@
 """What a failure means for the job: the one judge. `tus` knows the protocol, this file knows jobs."""
 
 import errno
+import os
 import random
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ..jobs import causes
 from ..jobs.model import shown
 from ..jobs.states import FINISHED_WITH_SERVER_ERROR
 from ..tus import errors
@@ -67,30 +69,45 @@ def judge(error: BaseException, attempts: int, rng: random.Random) -> Judgement:
         case errors.UploadCancelled():
             return Judgement(Decision.INTERRUPT, Blame.NOBODY, words, "interrupted")
         case errors.AuthRequired(status=401 | 407 | None):  # None: the credentials could not be read here
-            return Judgement(Decision.DEFER, Blame.ENDPOINT_AT_ONCE, words, "auth", wait)
+            return Judgement(Decision.DEFER, Blame.ENDPOINT_AT_ONCE, words, causes.AUTH, wait)
         case errors.AuthRequired():
-            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "forbidden", wait)
+            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, causes.FORBIDDEN, wait)
         case errors.NotATusServer():
-            return Judgement(Decision.DEFER, Blame.ENDPOINT_AT_ONCE, words, "no tus server", wait)
+            return Judgement(Decision.DEFER, Blame.ENDPOINT_AT_ONCE, words, causes.NO_TUS_SERVER, wait)
         case errors.FinishedWithServerError():
             return Judgement(Decision.FAIL, Blame.NOBODY, words, FINISHED_WITH_SERVER_ERROR)
         case errors.UploadGone():
-            return Judgement(Decision.RESTART, Blame.NOBODY, words, "the server lost the upload", wait)
+            return Judgement(Decision.RESTART, Blame.NOBODY, words, causes.UPLOAD_LOST, wait)
         case errors.UploadRefused() | errors.InvalidMetadata():
-            return Judgement(Decision.FAIL, Blame.NOBODY, words, "refused")
+            return Judgement(Decision.FAIL, Blame.NOBODY, words, causes.REFUSED)
         case errors.ServerBusy():
             asked = error.retry_after_seconds or 0.0
-            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "busy", max(asked, wait), asked)
+            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, causes.BUSY, max(asked, wait), asked)
         case errors.UploadInterrupted():
             asked = error.retry_after_seconds or 0.0
-            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, "out of reach", max(asked, wait))
+            return Judgement(Decision.DEFER, Blame.ENDPOINT, words, causes.OUT_OF_REACH, max(asked, wait))
         case errors.TUSUploadError():
-            return Judgement(Decision.DEFER, Blame.NOBODY, words, "protocol", wait)
+            return Judgement(Decision.DEFER, Blame.NOBODY, words, causes.PROTOCOL, wait)
         case OSError():
             local = backoff_seconds(attempts, rng, LONGEST_LOCAL_BACKOFF_SECONDS)
-            return Judgement(Decision.DEFER, Blame.NOBODY, local_words(error, "read it"), "file", local)
+            return Judgement(Decision.DEFER, Blame.NOBODY, local_words(error, "read it"), causes.FILE, local)
         case _:
-            return Judgement(Decision.DEFER, Blame.NOBODY, f"internal error: {words}", "internal", wait)
+            return Judgement(Decision.DEFER, Blame.NOBODY, f"internal error: {words}", causes.INTERNAL, wait)
+
+
+def cause_of(error: BaseException, judgement: Judgement) -> str:
+    """What jobs that end by `error` are counted by: the judgement's reason, and what makes a difference within it."""
+    match error:
+        case errors.UploadTooLarge():
+            return causes.TOO_LARGE
+        case errors.UntrustedServer():
+            return causes.CERTIFICATE
+        case errors.TUSUploadError(status=int(status)) if judgement.reason == causes.REFUSED:
+            return f"{causes.REFUSED} {status}"
+        case OSError() if not isinstance(error, errors.TUSUploadError):
+            return f"{causes.FILE}: {os.strerror(error.errno)}" if error.errno else causes.FILE
+        case _:
+            return judgement.reason
 
 
 def local_words(error: OSError, wanted: str) -> str:

@@ -5,22 +5,27 @@ import random
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
-from ..jobs.model import Job, shown
+from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
 from ..jobs.standing import Pauses
 from ..jobs.states import WORKING
+from ..jobs.story import about
 from ..jobs.waiting import Head
 from ..pulse import Pulses
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
 from .line import EndpointState, Line
+from .outages import Outages
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
 from .rules import EndpointRules, FolderRules
+from .tally import Tally, Totals
 from .turns import Turns
 from .uploader import Uploader
 from .worker import Worker, terminate
@@ -59,21 +64,20 @@ class Pool:
         self._clock = clock
         self._monotonic = monotonic
         self._rng = rng or random.Random()
-        self._folders = {rules.path: rules for rules in folders}
-        self._lines = {
-            rules.name: Line(
-                rules,
-                Breaker(min(rules.max_concurrent or workers, workers), rng=self._rng),
-            )
-            for rules in endpoints
-        }
+        self._folders: dict[str, FolderRules] = {}
+        self._lines: dict[str, Line] = {}
         uploader = Uploader(claims, clock=clock, monotonic=monotonic)
-        self._worker = Worker(claims, uploader, note, is_present, self, clock=clock, rng=self._rng)
+        self._tally = Tally()
+        self._outages = Outages(claims.waiting_for, clock, monotonic)
+        self._worker = Worker(claims, uploader, note, is_present, self, self._tally, clock=clock, rng=self._rng)
         self.pulses = Pulses(monotonic)
         self._changed = threading.Condition()
         self._news = 0
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._started = False
+        self._wanted = 0
+        self._number = 0
         self._flights: dict[int, Flight] = {}
         self._owed: list[Flight] = []
         self.pauses = Pauses()
@@ -81,6 +85,9 @@ class Pool:
         self._give_up_at = 0.0
         self._wall_offset = 0.0
         self.problem: str | None = None
+        self.on_orphan: Callable[[], object] = lambda: None
+        """Called when a job was put back whose folder or endpoint the rules no longer have."""
+        self.use(endpoints, folders, workers=workers)
 
     # What others tell and ask. Each is safe from any thread.
 
@@ -110,11 +117,61 @@ class Pool:
             self._news += 1
             self._changed.notify_all()
 
+    def use(self, endpoints: Iterable[EndpointRules], folders: Iterable[FolderRules], *, workers: int) -> None:
+        """These rules hold from now on, instead of those before.
+
+        What is in flight under rules that stay goes on undisturbed; all else is put back within a second, and goes on
+        under the new rules, if there are any for it.
+        """
+        with self._changed:
+            before, self._folders = self._folders, {rules.path: rules for rules in folders}
+            lines = {rules.name: self._line(rules, workers) for rules in endpoints}
+            lines_before, self._lines = self._lines, lines
+            for flight in self._flights.values():
+                folder, endpoint = flight.job.place.folder, flight.job.endpoint
+                rules, rules_before = self._folders.get(folder), before.get(folder)
+                same_folder = rules is not None and rules_before is not None and rules.sends_like(rules_before)
+                if not same_folder or lines.get(endpoint) is not lines_before.get(endpoint):
+                    flight.stop.set()
+            self._give_up_at = 0.0
+            self._fit_threads()
+            self._news += 1
+            self._changed.notify_all()
+
+    def _line(self, rules: EndpointRules, workers: int) -> Line:
+        """The line that was there, if these rules go on with what is in flight; else a new one."""
+        concurrency = min(rules.max_concurrent or workers, workers)
+        line = self._lines.get(rules.name)
+        if line is None or not rules.sends_like(line.rules):
+            return Line(rules, Breaker(concurrency, rng=self._rng))
+        line.rules = rules
+        line.breaker.full_concurrency = concurrency
+        return line
+
+    def wait_for_orphans(self, timeout_seconds: float) -> bool:
+        """Waits until nothing is in flight that the rules do not know; returns whether that is so."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: all(self._knows(flight.job) for flight in self._flights.values()), timeout_seconds
+            )
+
+    def _knows(self, job: Job) -> bool:
+        return job.place.folder in self._folders and job.endpoint in self._lines
+
     def in_flight(self) -> list[FlightFigures]:
         """The jobs in workers' hands, in the order they were claimed."""
         with self._changed:
             flights = list(self._flights.values())
         return [flight.figures() for flight in flights]
+
+    def totals(self) -> Totals:
+        """What has been done since the pool was made; bytes that are on their way count as sent."""
+        with self._changed:
+            totals = self._tally.totals()
+            on_their_way = Counter(totals.sent_bytes)
+            for flight in self._flights.values():
+                on_their_way[flight.job.endpoint] += flight.sent_bytes
+        return replace(totals, sent_bytes=on_their_way)
 
     def endpoint_states(self) -> list[EndpointState]:
         """The endpoints as they are now."""
@@ -127,12 +184,14 @@ class Pool:
     def answered(self, endpoint: str) -> None:
         """The endpoint did as it should."""
         with self._changed:
-            line = self._lines[endpoint]
+            line = self._lines.get(endpoint)
+            if line is None:
+                return
             was = line.breaker.state
             line.breaker.succeeded()
             line.answered_at = self._clock()
-            if was is BreakerState.OPEN:
-                log.info("endpoint %s answers again", endpoint)
+        if was is BreakerState.OPEN:
+            self._outages.worked(endpoint)
 
     def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
         """The endpoint is to blame; returns whether the job is not: its attempt does not count.
@@ -141,7 +200,9 @@ class Pool:
         come back less and less often.
         """
         with self._changed:
-            line = self._lines[endpoint]
+            line, flight = self._lines.get(endpoint), self._flights.get(job.id)
+            if line is None or (flight is not None and flight.stop.is_set()):
+                return True  # the rules it was sent under may be gone: it says nothing of those that hold
             was = line.breaker.state
             opened = line.breaker.failed(
                 job.id,
@@ -154,18 +215,38 @@ class Pool:
                 line.recent.clear()
         if opened:
             line.rules.client.fresh_connections()
-            if was is not BreakerState.OPEN:
-                log.warning("endpoint %s: its jobs wait (%s): %s", endpoint, judgement.reason, judgement.words)
+            self._outages.failed(endpoint, judgement.reason, judgement.words)
         return opened and (was is BreakerState.OPEN or not judgement.asked_seconds)
+
+    def is_in_trouble(self, endpoint: str) -> bool:
+        """Whether the log has said so: what single jobs meet there says nothing new."""
+        return self._outages.is_on(endpoint)
 
     # The life of the threads.
 
     def start(self) -> None:
         """Starts the workers."""
-        for number in range(max(1, sum(line.breaker.full_concurrency for line in self._lines.values()))):
-            thread = threading.Thread(target=self._loop, name=f"worker-{number}", daemon=True)
+        with self._changed:
+            self._started = True
+            self._fit_threads()
+
+    def _fit_threads(self) -> None:
+        """Starts workers until there are as many as the rules ask for; what is too many ends by itself."""
+        self._wanted = max(1, sum(line.breaker.full_concurrency for line in self._lines.values()))
+        while self._started and not self._stopping.is_set() and len(self._threads) < self._wanted:
+            thread = threading.Thread(target=self._loop, name=f"worker-{self._number}", daemon=True)
             thread.start()
+            self._number += 1
             self._threads.append(thread)
+
+    def _is_too_many(self) -> bool:
+        """Whether the calling worker is to end: there are more than are wanted."""
+        with self._changed:
+            if len(self._threads) <= self._wanted or self._stopping.is_set():
+                return False
+            self._threads.remove(threading.current_thread())
+            self._changed.notify()  # what this one was woken for is another's now
+            return True
 
     def stop(self, timeout_seconds: float = 5.0) -> bool:
         """Lets no further job be claimed and has those in flight put back; returns whether all workers ended.
@@ -179,14 +260,16 @@ class Pool:
         for flight in flights:
             flight.stop.set()
         deadline = self._monotonic() + timeout_seconds
-        for thread in self._threads:
+        with self._changed:
+            threads = list(self._threads)
+        for thread in threads:
             thread.join(max(0.0, deadline - self._monotonic()))
         with suppress(sqlite3.Error, DatabaseUnusable):  # what still can't be told, the next start asks the server
             self._pay_debts()
-        return not any(thread.is_alive() for thread in self._threads)
+        return not any(thread.is_alive() for thread in threads)
 
     def _loop(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not self._is_too_many():
             self.pulses.beat()
             with self._changed:
                 seen = self._news
@@ -195,14 +278,13 @@ class Pool:
             try:
                 worked = self.run_once()
                 self.problem = None
+                self._outages.database_works()
                 if worked:
                     continue
                 wait_seconds = self.idle_seconds(now, monotonic)
             except (sqlite3.Error, DatabaseUnusable) as error:
-                problem = f"no job can be claimed: {error}"
-                if problem != self.problem:
-                    log.error("%s; tried again every %.0f s", problem, DATABASE_RETRY_SECONDS)
-                self.problem = problem
+                self.problem = f"no job can be claimed: {error}"
+                self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
                 wait_seconds = DATABASE_RETRY_SECONDS
             except Exception as error:
                 # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
@@ -241,9 +323,15 @@ class Pool:
                     # This thread will pause: others must look whether something may go now.
                     self._changed.notify_all()
                 del self._flights[flight.job.id]
+                self._tally.sent(line.rules.name, flight.sent_bytes)
                 line.end(flight.job.id)
                 if rules.give_up_after_seconds:
                     self._give_up_at = 0.0
+                orphaned = not self._knows(flight.job)
+                if orphaned:
+                    self._changed.notify_all()
+        if orphaned:
+            self.on_orphan()
         return True
 
     def _take(self) -> tuple[Flight, Line, FolderRules] | None:
@@ -292,7 +380,9 @@ class Pool:
         """
         waits = []
         for head in self._heads():
-            line = self._lines[head.lane.endpoint]
+            line = self._lines.get(head.lane.endpoint)
+            if line is None:
+                continue
             probe_at = line.may_probe_at
             if probe_at is not None and probe_at > monotonic:
                 waits.append(max(head.ready_at - now, probe_at - monotonic))
@@ -325,7 +415,7 @@ class Pool:
         for folder, limit_seconds in limits.items():
             words = f"it waited for longer than {limit_seconds:g} s (give_up_after_seconds)"
             for job in self._claims.too_old(folder, now - limit_seconds, now, words):
-                log.error("job %d (%s): failed: %s", job.id, shown(job.place.path), job.last_error)
+                about(log, job).error("failed: %s", job.last_error)
             oldest_at = self._claims.oldest_at(folder)
             if oldest_at is not None:
                 next_at = min(next_at, oldest_at + limit_seconds)

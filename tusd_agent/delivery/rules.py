@@ -1,7 +1,7 @@
 """What the settings ask of delivery, in its own words; the composition root translates the one into the other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -35,6 +35,10 @@ class FolderRules:
     give_up_after_seconds: float = 0.0
     metadata: Mapping[str, MetadataValue] = field(default_factory=dict)
 
+    def sends_like(self, other: "FolderRules") -> bool:
+        """Whether what is in flight under the other rules can go on under these: they differ in who goes when."""
+        return other == replace(self, priority=other.priority, give_up_after_seconds=other.give_up_after_seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class EndpointRules:
@@ -56,6 +60,14 @@ class EndpointRules:
     max_concurrent: int = 0
     allow_other_origin: bool = False
     throttle: Throttle = field(default_factory=Throttle)
+
+    def sends_like(self, other: "EndpointRules") -> bool:
+        """Whether what is in flight under the other rules can go on under these: they differ in how many go."""
+        return other == replace(self, max_concurrent=other.max_concurrent)
+
+    def with_concurrency(self, max_concurrent: int) -> "EndpointRules":
+        """The same but for how many uploads may go at a time."""
+        return replace(self, max_concurrent=max_concurrent)
 
     def owns(self, upload_url: str) -> bool:
         """Whether an upload URL kept from an earlier attempt still belongs to this endpoint (same origin)."""

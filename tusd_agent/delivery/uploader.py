@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 
 from .. import beneath
 from ..jobs.claims import Claims
-from ..jobs.model import Fingerprint, Found, Job, Sent, shown
+from ..jobs.model import Fingerprint, Found, Job, Sent
 from ..jobs.moves import StaleClaim
+from ..jobs.story import about
 from ..tus.errors import SourceChanged, TUSUploadError
 from .bandwidth import ThrottledSource
 from .flight import Flight
@@ -138,8 +139,7 @@ class Uploader:
         def progress(sent_bytes: int, acknowledged_bytes: int) -> None:
             nonlocal noted_at
             if flight.began_at_bytes is None and 0 < acknowledged_bytes < job.size_bytes:
-                path = shown(job.place.path)
-                log.info("job %d (%s): goes on at %d of %d bytes", job.id, path, acknowledged_bytes, job.size_bytes)
+                about(log, job).info("goes on at %d of %d bytes", acknowledged_bytes, job.size_bytes)
             flight.acknowledged(acknowledged_bytes)
             flight.at(sent_bytes)
             now = self._monotonic()

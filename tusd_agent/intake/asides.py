@@ -12,6 +12,7 @@ from .. import beneath
 from ..jobs.ledger import Ledger
 from ..jobs.model import NAME_MAX_BYTES, aside_uuid, shown
 from ..jobs.states import State
+from ..jobs.story import about
 
 log = logging.getLogger("tusd_agent.intake")
 
@@ -37,7 +38,8 @@ def put_back(descriptor: int, folder: str, directory: bytes, name: bytes, ledger
         return None
     wanted = job.place.name if job is not None else RECOVERED_PREFIX + str(uuid).encode("ascii")
     back = _rename_to_free_name(descriptor, name, wanted)
-    log.warning(
+    said = log if job is None else about(log, job)
+    said.warning(
         "%s in %s was put aside by the agent and no job is about to dispose of it: it is %s again",
         shown(name),
         shown(os.path.join(os.fsencode(folder), directory)),

@@ -8,12 +8,13 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from .. import beneath
-from ..jobs.ledger import Ledger
-from ..jobs.model import Fingerprint, Found, Job, Place, shown
+from ..jobs.ledger import Ledger, Made
+from ..jobs.model import Fingerprint, Found, Job, Place
+from ..jobs.story import Story, about
 from .scan import ABSENT
 
 log = logging.getLogger("tusd_agent.intake")
@@ -50,6 +51,11 @@ class Doubts:
             self._open[found.place] = (job, found)
             self._changed.notify()
 
+    def keep_only(self, folders: Collection[str]) -> None:
+        """Drops the doubts of folders that are no longer watched."""
+        with self._changed:
+            self._open = {place: doubt for place, doubt in self._open.items() if place.folder in folders}
+
     def wake(self) -> None:
         """Lets `run` see at once that its `stop` is set."""
         with self._changed:
@@ -75,7 +81,7 @@ class Doubts:
             return True
         except OSError as error:
             if error.errno not in ABSENT:
-                log.warning("%s was changed or touched, and can't be read to tell: %s", shown(place.path), error)
+                about(log, job).warning("its file was changed or touched, and can't be read to tell: %s", error)
             return True
         if digest is None:
             self._note(place.path)
@@ -83,17 +89,20 @@ class Doubts:
         try:
             self._decide(job, found, digest)
         except sqlite3.Error as error:
-            log.warning("The queue can't be written (%s): %s is looked at again", error, shown(place.path))
+            about(log, job).warning("its file is looked at again, for the queue can't be written: %s", error)
             self._note(place.path)
         return True
 
     def _decide(self, job: Job, found: Found, digest: bytes) -> None:
         if digest == job.whole_digest:
-            log.debug("Only touched: %s", shown(found.place.path))
+            about(log, job).debug("its file was only touched")
             self._ledger.refresh(job.id, found.fingerprint, self._clock())
         else:
-            log.info("Changed though size and mtime are as before: %s", shown(found.place.path))
-            self._ledger.enqueue([found], self._clock())
+            self._ledger.enqueue([found], self._clock(), lambda made: self._tell(job, made))
+
+    def _tell(self, job: Job, made: Made) -> None:
+        about(log, job).info("its file changed though size and mtime are as before: queued anew as job %d", made.job_id)
+        Story(log, made.job_id, made.found.place, made.found.endpoint).info("queued in place of job %d", job.id)
 
 
 def _digest_of(found: Found, stop: Stop) -> bytes | None:

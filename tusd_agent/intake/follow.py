@@ -12,13 +12,14 @@ from .. import beneath
 from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.model import Fingerprint, Found, Job, Place, shown
+from ..jobs.story import Story
 from .filters import Filter
 from .folder import FolderState, WatchedFolder
 from .ground import Ground
 from .notes import LIMIT, Notes
 from .scan import ABSENT, FolderUnavailable, Scan, end_absent
 from .settle import Later, Observation, Settling
-from .taking import MAX_BATCH, Taking
+from .taking import MAX_BATCH, MAX_TOLD_SINGLY, Taking
 
 log = logging.getLogger("tusd_agent.intake")
 
@@ -87,6 +88,12 @@ class FollowedFolder:
     def last_scan_at(self) -> float | None:
         """When the last complete scan ended, seconds since the epoch."""
         return None if self._last_scan is None else self._last_scan[0]
+
+    def rescan_every(self, seconds: float, now: float) -> None:
+        """From now on the folder is read as a whole so often."""
+        if seconds != self._rescan_interval_seconds:
+            self._rescan_interval_seconds = seconds
+            self.mark_dirty(now + seconds)
 
     def mark_dirty(self, at: float) -> None:
         """The whole folder is to be scanned, at `at` (monotonic) or as soon as the scan that runs is over."""
@@ -250,8 +257,11 @@ class FollowedFolder:
                 return
             ended = end_absent(self.folder, directory, self._ledger, self._clocks.wall(), self._is_same)
             self._absent.popleft()
-            if ended:
-                log.info("Gone before they were sent: %d files of %s", ended, shown(self.folder.path))
+            level = logging.INFO if len(ended) <= MAX_TOLD_SINGLY else logging.DEBUG
+            for job_id, place in ended:
+                Story(log, job_id, place, self.folder.endpoint).log(level, "its file is gone: vanished")
+            if len(ended) > MAX_TOLD_SINGLY:
+                log.info("gone before they were sent: %d files of %s", len(ended), shown(self.folder.path))
 
     def _is_same(self) -> bool:
         return self.ground.look() == self.identity

@@ -10,6 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..jobs.folders import Folders
@@ -28,6 +29,16 @@ from .scan import FolderUnavailable
 log = logging.getLogger("tusd_agent.intake")
 
 IDLE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be watched, and how, from the next tick on."""
+
+    folders: tuple[WatchedFolder, ...]
+    rescan_interval_seconds: float
+    keep: Keep | None
+    taken_over: threading.Event = field(default_factory=threading.Event)
 
 
 class Intake:
@@ -53,18 +64,13 @@ class Intake:
         look_again_seconds: float = 5.0,
         retry_seconds: float = 1.0,
     ) -> None:
-        clocks = Clocks(clock, monotonic)
         self._ledger = ledger
+        self._memory = memory
         self._clock = clock
         self._monotonic = monotonic
         self._retry_seconds = retry_seconds
         self.doubts = Doubts(ledger, self.note, clock)
-        self._followed = {
-            os.path.join(os.fsencode(folder.path), b""): FollowedFolder(
-                folder, ledger, memory, clocks, self.doubts.add, rescan_interval_seconds
-            )
-            for folder in folders
-        }
+        self._followed = self._follow(folders, rescan_interval_seconds)
         self._presence = Presence(
             self._followed.values(),
             self.note,
@@ -72,7 +78,9 @@ class Intake:
             look_again_seconds,
             Canary(canary_folder, clock) if canary_folder is not None else None,
         )
-        self._retiring = None if keep is None else Retiring(keep, list(self._followed.values()), clock)
+        self._retiring = Retiring(keep, list(self._followed.values()), clock)
+        self._lock = threading.Lock()
+        self._wanted: _Wanted | None = None
         self.pulses = Pulses(monotonic)
         self._paused_until = 0.0
         self._ledger_problem: str | None = None
@@ -89,11 +97,8 @@ class Intake:
         self._threads = [
             threading.Thread(target=self.run, args=(self._stop,), name="intake", daemon=True),
             threading.Thread(target=self.doubts.run, args=(self._stop,), name="intake-doubts", daemon=True),
+            threading.Thread(target=self._retiring.run, args=(self._stop,), name="intake-retiring", daemon=True),
         ]
-        if self._retiring is not None:
-            self._threads.append(
-                threading.Thread(target=self._retiring.run, args=(self._stop,), name="intake-retiring", daemon=True)
-            )
         for thread in self._threads:
             thread.start()
 
@@ -110,6 +115,40 @@ class Intake:
             thread.join(None if deadline is None else max(0.0, deadline - self._monotonic()))
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         return not self._threads
+
+    def use(
+        self, folders: Iterable[WatchedFolder], *, rescan_interval_seconds: float, keep: Keep | None
+    ) -> threading.Event:
+        """Watches these folders from now on, instead of those before; what stays as it is is not disturbed.
+
+        The next `tick` takes it over, and sets the event that is returned.
+        """
+        wanted = _Wanted(tuple(folders), rescan_interval_seconds, keep)
+        with self._lock:
+            self._wanted = wanted
+        self._woken.set()
+        return wanted.taken_over
+
+    def _follow(self, folders: Iterable[WatchedFolder], rescan_interval_seconds: float) -> dict[bytes, FollowedFolder]:
+        clocks = Clocks(self._clock, self._monotonic)
+        return {
+            os.path.join(os.fsencode(folder.path), b""): FollowedFolder(
+                folder, self._ledger, self._memory, clocks, self.doubts.add, rescan_interval_seconds
+            )
+            for folder in folders
+        }
+
+    def _take_over(self, wanted: "_Wanted", now: float) -> None:
+        followed = self._follow(wanted.folders, wanted.rescan_interval_seconds)
+        for prefix, before in self._followed.items():
+            if prefix in followed and followed[prefix].folder == before.folder:
+                followed[prefix] = before
+                before.rescan_every(wanted.rescan_interval_seconds, now)
+        self._presence.use(followed.values())
+        self._retiring.keep, self._retiring.folders = wanted.keep, list(followed.values())
+        self._followed = followed
+        self.doubts.keep_only({one.folder.path for one in followed.values()})
+        self._states = [each.state(self._presence.problem(each)) for each in followed.values()]
 
     def note(self, path: bytes) -> bool:
         """Something may have happened to this absolute path; O(1). Returns whether it lies in a watched folder."""
@@ -182,6 +221,11 @@ class Intake:
 
     def tick(self, now: float) -> float:
         """Does what is due at `now` (monotonic), in short steps; returns the seconds until something is due again."""
+        with self._lock:
+            wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            self._take_over(wanted, now)
+            wanted.taken_over.set()
         if self._paused_until <= now:
             self._writing(lambda: self._presence.look(now), now)
         for followed in self._followed.values():

@@ -72,13 +72,21 @@ class Presence:
         look_again_seconds: float,
         canary: Canary | None = None,
     ) -> None:
-        self._watching = {followed: _Watching() for followed in folders}
-        for followed in self._watching:
-            followed.is_watched = partial(self._is_watched, followed)
+        self._watching: dict[FollowedFolder, _Watching] = {}
         self._look_again_seconds = look_again_seconds
         self._watcher = Watcher(note, lost, self._limited)
         self._upkeep = Upkeep(self._watcher, canary)
         self._gaps = 0
+        self.use(folders)
+
+    def use(self, folders: Iterable[FollowedFolder]) -> None:
+        """These folders from now on: the watches of others end, and new ones are taken up by the next `look`."""
+        watching = {followed: self._watching.get(followed) or _Watching() for followed in folders}
+        for followed in watching:
+            followed.is_watched = partial(self._is_watched, followed)
+        before, self._watching = self._watching, watching
+        for gone in before.keys() - watching.keys():
+            self._watcher.unwatch(gone.folder.path)
 
     def look(self, now: float) -> None:
         """Looks at the watcher, and at the folders for which it is time. Raises what the ledger raises."""

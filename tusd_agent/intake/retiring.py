@@ -46,12 +46,11 @@ class Keep:
 
 
 class Retiring:
-    """Forgets the rows of what has ended, as `keep` says."""
+    """Forgets the rows of what has ended, as `keep` says; without it, none. Both may be exchanged at any time."""
 
-    def __init__(self, keep: Keep, folders: Sequence[FollowedFolder], clock: Callable[[], float]) -> None:
-        self._keep = keep
-        self._retention = keep.retention
-        self._folders = folders
+    def __init__(self, keep: Keep | None, folders: Sequence[FollowedFolder], clock: Callable[[], float]) -> None:
+        self.keep = keep
+        self.folders = folders
         self._clock = clock
 
     def run(self, stop: EndingPauses) -> None:
@@ -66,29 +65,33 @@ class Retiring:
 
     def round(self, stop: EndingPauses) -> int:
         """Looks at every job that has ended; returns how many rows were forgotten. Raises what the queue raises."""
+        keep = self.keep
+        if keep is None:
+            return 0
+        retention = keep.retention
         forgotten = 0
-        for followed in self._folders:
+        for followed in self.folders:
             after_id = 0
             while followed.is_present() and not stop.is_set():
-                ended = self._retention.ended(followed.folder.path, after_id, SLICE_JOBS)
+                ended = retention.ended(followed.folder.path, after_id, SLICE_JOBS)
                 if not ended:
-                    while self._retention.forget_empty_directories(followed.folder.path, SLICE_JOBS):
+                    while retention.forget_empty_directories(followed.folder.path, SLICE_JOBS):
                         stop.wait(PAUSE_SECONDS)
                     break
-                forgotten += self._slice(followed, ended)
+                forgotten += self._slice(keep, followed, ended)
                 after_id = ended[-1].job_id
                 stop.wait(PAUSE_SECONDS)
-        while not stop.is_set() and self._retention.give_back(SLICE_PAGES):
+        while not stop.is_set() and retention.give_back(SLICE_PAGES):
             stop.wait(PAUSE_SECONDS)
         if forgotten:
             log.info("%d jobs that ended long ago forgotten: their files are gone, or have newer content", forgotten)
         return forgotten
 
-    def _slice(self, followed: FollowedFolder, ended: list[Ended]) -> int:
+    def _slice(self, keep: Keep, followed: FollowedFolder, ended: list[Ended]) -> int:
         now = self._clock()
-        too_many = 0 < self._keep.jobs < self._retention.count()
-        keep_seconds = 0.0 if too_many else self._keep.seconds
-        absence_seconds = min(self._keep.seconds, LEAST_ABSENCE_SECONDS) if too_many else self._keep.seconds
+        too_many = 0 < keep.jobs < keep.retention.count()
+        keep_seconds = 0.0 if too_many else keep.seconds
+        absence_seconds = min(keep.seconds, LEAST_ABSENCE_SECONDS) if too_many else keep.seconds
         forget: list[int] = []
         absent: list[int] = []
         present: list[int] = []
@@ -106,8 +109,8 @@ class Retiring:
         if not followed.is_present():
             # It went while we looked: what was not found says nothing.
             return 0
-        self._retention.note(absent, present, now)
-        return self._retention.forget(forget)
+        keep.retention.note(absent, present, now)
+        return keep.retention.forget(forget)
 
 
 def _is_absent(place: Place) -> bool:

@@ -245,24 +245,27 @@ def unavailable_sentence(error: OSError) -> str:
     return f"its file system does not answer: {error.strerror or error}"
 
 
-def end_absent(folder: WatchedFolder, directory: bytes, ledger: Ledger, now: float, is_same: Callable[[], bool]) -> int:
-    """Ends the jobs of the directory whose files are not there; returns how many. `now` is wall clock.
+def end_absent(
+    folder: WatchedFolder, directory: bytes, ledger: Ledger, now: float, is_same: Callable[[], bool]
+) -> list[tuple[int, Place]]:
+    """Ends the jobs of the directory whose files are not there; returns these, and where they were.
 
+    `now` is wall clock.
     `is_same()`: whether the folder still is what it was, and no empty mount point; asked after the files were looked
     for. Raises `FolderUnavailable` when that can't be told.
     """
     waiting = ledger.unsent(folder.path, directory)
     try:
         with beneath.directory(folder.path, directory) as descriptor:
-            gone = [job_id for name, job_id in waiting if _is_gone(descriptor, name)]
+            gone = [(name, job_id) for name, job_id in waiting if _is_gone(descriptor, name)]
     except OSError as error:
         _require_root(folder.path)
         if error.errno not in ABSENT:
-            return 0
-        gone = [job_id for _, job_id in waiting]
+            return []
+        gone = waiting
     if not gone or not is_same():
-        return 0
-    return sum(ledger.vanish(job_id, now) for job_id in gone)
+        return []
+    return [(job_id, Place(folder.path, directory, name)) for name, job_id in gone if ledger.vanish(job_id, now)]
 
 
 def _require_root(folder: str) -> None:

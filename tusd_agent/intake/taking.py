@@ -9,9 +9,10 @@ from enum import Enum
 
 from .. import beneath
 from ..jobs.folders import FolderMemory
-from ..jobs.ledger import Ledger, Verdict
+from ..jobs.ledger import Ledger, Made, Verdict
 from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
 from ..jobs.states import State
+from ..jobs.story import Story, about
 from .asides import RECOVERED_PREFIX
 from .filters import Filter
 from .folder import WatchedFolder
@@ -19,14 +20,17 @@ from .scan import ABSENT
 
 log = logging.getLogger("tusd_agent.intake")
 
+MAX_TOLD_SINGLY = 10
+"""Of so many files that are taken at once each has its line in the log; of more their number is said."""
+
 MAX_BATCH = 1000
 """So many new jobs go into one commit at most: it holds the queue's only lock."""
 
 
 _WORDS = {
-    Entry.QUEUE: "Taken",
-    Entry.HOLD: "Held until you release or adopt it, for the ledger is incomplete",
-    Entry.IGNORE: "Lay there before the folder was watched, not taken",
+    Entry.QUEUE: "taken",
+    Entry.HOLD: "held until you release or adopt it, for the ledger is incomplete",
+    Entry.IGNORE: "lay there before the folder was watched, not taken",
 }
 
 
@@ -147,14 +151,19 @@ class Taking:
         return Entry.QUEUE if memory.recorded_at is not None and _is_moved_in(place, seen_at) else Entry.IGNORE
 
     def _enqueue(self, batch: list[Found], now: float) -> None:
-        self._ledger.enqueue(batch, now)
+        made: list[Made] = []
+        self._ledger.enqueue(batch, now, made.append)
         for entry, words in _WORDS.items():
-            chosen = [found for found in batch if found.entry is entry]
-            for found in chosen:
-                log.debug("%s: %s (%d bytes)", words, shown(found.place.path), found.fingerprint.size_bytes)
-            if len(chosen) == 1:
-                log.info("%s: %s", words, shown(chosen[0].place.path))
-            elif chosen:
+            chosen = [each for each in made if each.found.entry is entry]
+            # Of many at once each has its line too, for who wants to read it.
+            level = logging.INFO if len(chosen) <= MAX_TOLD_SINGLY else logging.DEBUG
+            for job_id, found, superseded in chosen:
+                for older in superseded:
+                    story = Story(log, older, found.place, found.endpoint)
+                    story.log(level, "superseded: its path holds newer content, job %d", job_id)
+                story = Story(log, job_id, found.place, found.endpoint)
+                story.log(level, "%s, %d bytes", words, found.fingerprint.size_bytes)
+            if len(chosen) > MAX_TOLD_SINGLY:
                 log.info("%s: %d files of %s", words, len(chosen), shown(self._folder.path))
 
     def _unknown(self, place: Place, fingerprint: Fingerprint, now: float) -> Found | None:
@@ -177,7 +186,7 @@ class Taking:
             if _still_there(twin.place, found.fingerprint.inode):
                 continue
             if self._ledger.rename(twin.id, found.place, found.fingerprint, now):
-                log.info("Renamed: %s is now %s", shown(twin.place.path), shown(found.place.path))
+                about(log, twin).info("renamed: it is %s now", shown(found.place.path))
                 return twin.state is not State.VANISHED
         return False
 

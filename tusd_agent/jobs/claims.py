@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Collection
 from typing import Any
 
-from . import waiting
+from . import history, totals, waiting
+from .causes import OTHER, UPLOAD_LOST
 from .database import Database
 from .model import Fingerprint, Found, Job, Lane, Leftover, Sent
 from .moves import FRESH_UPLOAD, StaleClaim, abandon_upload, insert, jobs_at, jobs_of_file, move, rewrite_fingerprint
@@ -65,6 +66,11 @@ class Claims:
         with self._database.reading() as connection:
             return waiting.next_ready_at(connection, head.lane, head.kind, now, self._small_file_bytes)
 
+    def waiting_for(self, endpoint: str) -> int:
+        """How many jobs wait for this endpoint."""
+        with self._database.reading() as connection:
+            return waiting.waiting_for(connection, endpoint)
+
     def claim(self, lane: Lane, now: float, kind: Kind | None = None) -> Job | None:
         """The job of the lane that has been ready longest, now ours; `None` when none is ready. `kind`: of this kind.
 
@@ -94,17 +100,21 @@ class Claims:
         """
         with self._database.transaction(durable=True) as connection:
             jobs = [job_of(row) for row in waiting.waiting_since(connection, folder, since, limit)]
-            return [
+            failed = [
                 move(
                     connection,
                     job,
                     Event.EXPIRE,
                     reason=TOO_OLD,
+                    cause=TOO_OLD,
                     last_error=f"{words}; {job.last_error}" if job.last_error else words,
                     finished_at=now,
                 )
                 for job in jobs
             ]
+            for job in failed:
+                totals.count(connection, job, now, failed=1)
+        return failed
 
     def oldest_at(self, folder: str) -> float | None:
         """Since when the folder's job has waited that has waited longest to be sent; `None`: none does."""
@@ -151,36 +161,53 @@ class Claims:
         with self._database.transaction() as connection:
             return move(connection, job, Event.PROGRESS, offset_bytes=offset_bytes, **_digested(digest, covered))
 
-    def defer(self, job: Job, not_before: float, error: str, *, advanced: bool = False) -> Job:
-        """It did not work now: try again at `not_before`. An attempt that moved the offset counts as the first."""
+    def defer(
+        self,
+        job: Job,
+        not_before: float,
+        error: str,
+        *,
+        now: float | None = None,
+        cause: str = OTHER,
+        advanced: bool = False,
+    ) -> Job:
+        """It did not work now: try again at `not_before`. An attempt that moved the offset counts as the first.
+
+        `cause`: the short kind of `error`. `now`: when it failed; the instant of the claim stands for it otherwise.
+        """
         with self._database.transaction() as connection:
-            return move(
+            deferred = move(
                 connection,
                 job,
                 Event.DEFER,
                 not_before=not_before,
                 last_error=error,
+                cause=cause,
                 attempts=0 if advanced else job.attempts,
                 restarts=0 if advanced else job.restarts,
             )
+            history.note(connection, job, now, cause, error)
+        return deferred
 
-    def interrupt(self, job: Job, *, not_before: float | None = None, error: str | None = None) -> Job:
+    def interrupt(
+        self, job: Job, *, not_before: float | None = None, error: str | None = None, cause: str | None = None
+    ) -> Job:
         """A stop was asked for, or the whole endpoint is out of reach (`error`): as if it had not been claimed.
 
-        With `not_before` it goes behind those that have been ready since before that.
+        With `not_before` it goes behind those that have been ready since before that. `cause`: the kind of `error`.
         """
-        changes: dict[str, Any] = {"not_before": not_before} if not_before is not None else {}
-        if error is not None:
-            changes["last_error"] = error
+        given = {"not_before": not_before, "last_error": error, "cause": cause}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         with self._database.transaction() as connection:
             return move(connection, job, Event.INTERRUPT, attempts=max(job.attempts - 1, 0), **changes)
 
-    def restart(self, job: Job, not_before: float, error: str) -> Job:
-        """The server has lost the upload: begin a new one, but not for ever without progress."""
+    def restart(self, job: Job, not_before: float, error: str, *, now: float | None = None) -> Job:
+        """The server has lost the upload: begin a new one, but not for ever without progress. `now`: as of `defer`."""
         if job.restarts >= MAX_RESTARTS:
-            return self.fail(job, error, not_before, f"the server lost the upload {MAX_RESTARTS + 1} times in a row")
+            words = f"{UPLOAD_LOST} {MAX_RESTARTS + 1} times in a row"
+            return self.fail(job, error, not_before if now is None else now, words, UPLOAD_LOST)
         with self._database.transaction(durable=True) as connection:
-            return move(
+            restarted = move(
                 connection,
                 job,
                 Event.RESTART,
@@ -188,24 +215,36 @@ class Claims:
                 restarts=job.restarts + 1,
                 not_before=not_before,
                 last_error=error,
+                cause=UPLOAD_LOST,
             )
+            history.note(connection, job, now, UPLOAD_LOST, error)
+        return restarted
 
-    def fail(self, job: Job, error: str, now: float, reason: str) -> Job:
-        """A person must look: `error` is what happened, `reason` its short kind."""
+    def fail(self, job: Job, error: str, now: float, reason: str, cause: str | None = None) -> Job:
+        """A person must look: `error` is what happened, `reason` its short kind, `cause` a more exact one."""
+        cause = cause or reason
         with self._database.transaction(durable=True) as connection:
-            return move(connection, job, Event.FAIL, last_error=error, reason=reason, finished_at=now)
+            failed = move(connection, job, Event.FAIL, last_error=error, reason=reason, cause=cause, finished_at=now)
+            history.note(connection, job, now, cause, error)
+            totals.count(connection, job, now, failed=1)
+        return failed
 
     def finish(self, job: Job, now: float, reason: str | None = None, *, sent: Sent | None = None) -> Job:
         """Done. From uploading (with `sent`): the server has it all and nothing is to be disposed of."""
-        changes = _delivered(job, now, sent) if sent is not None else {}
+        changes: dict[str, Any] = {"finished_at": now, "last_error": None, "reason": reason, "cause": None}
         with self._database.transaction(durable=True) as connection:
-            done = move(connection, job, Event.FINISH, **changes, finished_at=now, last_error=None, reason=reason)
-            return done if sent is None else rewrite_fingerprint(connection, done, sent.fingerprint)
+            if sent is None:
+                return move(connection, job, Event.FINISH, **changes)
+            done = move(connection, job, Event.FINISH, **changes, **_delivered(job, now, sent))
+            totals.count(connection, job, now, arrived=1)
+            return rewrite_fingerprint(connection, done, sent.fingerprint)
 
     def deliver(self, job: Job, now: float, sent: Sent) -> Job:
         """The server has it all; durable before anything is done to the file."""
         with self._database.transaction(durable=True) as connection:
-            delivered = move(connection, job, Event.DELIVER, attempts=0, last_error=None, **_delivered(job, now, sent))
+            changes = {"attempts": 0, "last_error": None, "cause": None, **_delivered(job, now, sent)}
+            delivered = move(connection, job, Event.DELIVER, **changes)
+            totals.count(connection, job, now, arrived=1)
             rewrite_fingerprint(connection, delivered, sent.fingerprint)
             return job_by_id(connection, job.id) or delivered  # it may have been renamed meanwhile
 
@@ -257,7 +296,7 @@ class Claims:
     def hold(self, job: Job, reason: str) -> Job:
         """The agent keeps the job back, for a reason the operator can mend."""
         with self._database.transaction() as connection:
-            return move(connection, job, Event.HOLD, reason=reason, attempts=max(job.attempts - 1, 0))
+            return move(connection, job, Event.HOLD, reason=reason, cause=reason, attempts=max(job.attempts - 1, 0))
 
     def abandon(self, endpoint: str, upload_url: str, now: float) -> None:
         """Queues the termination of an upload that has lost its job."""

@@ -19,7 +19,7 @@ from .moves import (
     supersede,
 )
 from .rows import SELECT_JOB, directory_id, folder_id, job_by_id, job_of
-from .states import Event, State
+from .states import SUPERSEDABLE, Event, State
 
 _STILL_AT_HAND = frozenset({State.PENDING, State.FAILED, State.HELD, State.VANISHED, State.CANCELLED})
 
@@ -50,6 +50,14 @@ class Look:
     verdict: Verdict
     job: Job | None
     twins: tuple[Job, ...] = ()
+
+
+class Made(NamedTuple):
+    """A content that has its job now, new or again; `superseded` are the jobs of older contents that ended by that."""
+
+    job_id: int
+    found: Found
+    superseded: tuple[int, ...]
 
 
 KnownRow = tuple[bytes, int, int, int, int, str]
@@ -183,13 +191,15 @@ class Ledger:
         with self._database.reading() as connection:
             return next(iter(jobs_at(connection, place)), None)
 
-    def enqueue(self, batch: Iterable[Found], now: float) -> int:
+    def enqueue(self, batch: Iterable[Found], now: float, told: Callable[["Made"], object] = lambda made: None) -> int:
         """Makes the jobs of contents that have none yet, in one commit; returns how many of them became ready.
 
+        `told(made)` is called for each that has its job from this commit, after it.
         Asking again for a content that is known does nothing, so a batch can be repeated after a failure.
         """
         ready = 0
         revoked: list[int] = []
+        made: list[Made] = []
         with self._database.transaction() as connection:
             for found in batch:
                 jobs = jobs_at(connection, found.place)
@@ -207,11 +217,15 @@ class Ledger:
                         waiting_since=now,
                         finished_at=None,
                         reason=None,
+                        cause=None,
                     )
                     rewrite_fingerprint(connection, back, found.fingerprint)
+                    made.append(Made(back.id, found, ()))
                 elif verdict in (Verdict.NEW, Verdict.DOUBT):
-                    _, stopped = insert(connection, found, jobs, now, now)
+                    job_id, stopped = insert(connection, found, jobs, now, now)
                     revoked += [job.id for job in stopped]
+                    ended = tuple(job.id for job in jobs if job.state in SUPERSEDABLE)
+                    made.append(Made(job_id, found, ended))
                     if found.entry is not Entry.QUEUE:
                         continue
                 else:
@@ -221,6 +235,8 @@ class Ledger:
             self._on_revoked(job_id)
         if ready:
             self._on_ready()
+        for each in made:
+            told(each)
         return ready
 
     def refresh(self, job_id: int, fingerprint: Fingerprint, now: float) -> None:

@@ -125,7 +125,8 @@ class Job:
     `digest` is the SHA-256 of the first `digest_bytes` bytes that were sent: of the whole content once those are
     `size_bytes`. `offset_bytes` is a hint; the truth is the server's. `final_answer`: the error that the server
     answered the request with the last byte with, while it is not known what became of that. `waiting_since`: since
-    when it has waited to be sent, where that is not since `created_at`.
+    when it has waited to be sent, where that is not since `created_at`. `cause`: the short kind of its last failure, or
+    of what it is held for.
     """
 
     id: int
@@ -150,6 +151,7 @@ class Job:
     reason: str | None
     final_answer: str | None = None
     waiting_since: float | None = None
+    cause: str | None = None
 
     @property
     def size_bytes(self) -> int:

@@ -15,6 +15,7 @@ COLUMNS = frozenset(
     {
         "not_before", "claimed_at", "delivered_at", "finished_at", "attempts", "restarts", "claim_id",
         "upload_url", "offset_bytes", "digest", "digest_bytes", "last_error", "reason", "final_answer", "waiting_since",
+        "cause",
     }
 )  # fmt: skip
 """The columns that an event may change under their own names; path and fingerprint have verbs of their own."""
@@ -105,9 +106,9 @@ def insert(
     fingerprint = found.fingerprint
     event, reason = _ENTRIES[found.entry]
     made = connection.execute(
-        "INSERT INTO jobs (uuid, folder_id, directory_id, name, endpoint, state, reason, finished_at, size_bytes, "
-        "mtime_ns, ctime_ns, inode, not_before, created_at, placed) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO jobs (uuid, folder_id, directory_id, name, endpoint, state, reason, cause, finished_at, "
+        "size_bytes, mtime_ns, ctime_ns, inode, not_before, created_at, placed) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             uuid4().bytes,
             folder,
@@ -116,6 +117,7 @@ def insert(
             found.endpoint,
             target(None, event),
             reason,
+            reason if found.entry is Entry.HOLD else None,
             now if found.entry is Entry.IGNORE else None,
             fingerprint.size_bytes,
             fingerprint.mtime_ns,

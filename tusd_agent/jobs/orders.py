@@ -7,6 +7,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
+from .causes import ENDPOINT_REMOVED, FOLDER_REMOVED, HELD_BY_OPERATOR
 from .database import Database
 from .model import Job
 from .moves import FRESH_UPLOAD, abandon_upload, move
@@ -14,11 +15,12 @@ from .rows import SELECT_JOB, job_by_id, job_of
 from .selection import Selection, select
 from .states import FINISHED_WITH_SERVER_ERROR, Event, IllegalMove, State
 
-FOLDER_REMOVED = "its folder is no longer in the configuration"
-ENDPOINT_REMOVED = "its endpoint is no longer in the configuration"
+_AGAIN: Mapping[str, Any] = MappingProxyType(
+    {"attempts": 0, "restarts": 0, "finished_at": None, "reason": None, "cause": None}
+)
 
-
-_AGAIN: Mapping[str, Any] = MappingProxyType({"attempts": 0, "restarts": 0, "finished_at": None, "reason": None})
+ORPHANS_AT_ONCE = 1000
+"""So many jobs go into one commit at most: it holds the queue's only lock."""
 
 
 class Verb(StrEnum):
@@ -72,7 +74,7 @@ class Orders:
         """Do not send it (its unfinished upload is terminated); delivered already: leave the file where it is."""
         return self._one(job_id, Verb.CANCEL, now, reason)
 
-    def hold(self, job_id: int, now: float, reason: str = "held by the operator") -> Job:
+    def hold(self, job_id: int, now: float, reason: str = HELD_BY_OPERATOR) -> Job:
         """Keep it back; what the server has is kept too."""
         return self._one(job_id, Verb.HOLD, now, reason)
 
@@ -118,35 +120,46 @@ class Orders:
 
         Delivered jobs of such a folder are done: their file is left where it is. Returns how many were held.
         """
-        held = 0
-        with self._database.transaction() as connection:
+        held, released = 0, False
+        with self._database.reading() as connection:
             lanes = connection.execute(
                 "SELECT f.path, c.endpoint, MAX(c.state = 'held') FROM counters c JOIN folders f ON f.id = c.folder_id "
                 "WHERE c.state IN ('pending', 'delivered', 'held') AND c.jobs > 0 GROUP BY f.path, c.endpoint"
             ).fetchall()
-            for folder, endpoint, some_held in lanes:
-                removed = (
-                    FOLDER_REMOVED if folder not in folders else ENDPOINT_REMOVED if endpoint not in endpoints else None
-                )
-                if removed is None and not some_held:
-                    continue
-                chosen = (
-                    "j.state IN ('pending', 'delivered')"
-                    if removed
-                    else f"j.state = 'held' AND j.reason IN ('{FOLDER_REMOVED}', '{ENDPOINT_REMOVED}')"
-                )
-                query = f"{SELECT_JOB} WHERE f.path = ? AND j.endpoint = ? AND {chosen} LIMIT 1000"
-                while rows := connection.execute(query, (folder, endpoint)).fetchall():  # each leaves what is chosen
-                    for job in map(job_of, rows):
-                        if removed is None:
-                            move(connection, job, Event.RELEASE, reason=None, not_before=now, waiting_since=now)
-                        elif job.state is State.PENDING:
-                            move(connection, job, Event.HOLD, reason=removed)
-                            held += 1
-                        else:
-                            words = f"file left in place: {removed}"
-                            move(connection, job, Event.CANCEL, reason=words, finished_at=now)
+        for folder, endpoint, some_held in lanes:
+            removed = (
+                FOLDER_REMOVED if folder not in folders else ENDPOINT_REMOVED if endpoint not in endpoints else None
+            )
+            if removed is None and not some_held:
+                continue
+            while batch := self._orphan_batch(folder, endpoint, removed, now):  # each leaves what is chosen
+                held += sum(job.state is State.HELD for job in batch)
+                released |= removed is None
+        if released:
+            self._on_ready()
         return held
+
+    def _orphan_batch(self, folder: str, endpoint: str, removed: str | None, now: float) -> list[Job]:
+        """Holds some jobs of the lane, or (nothing is `removed`) releases some; returns them as they are then."""
+        chosen = (
+            "j.state IN ('pending', 'delivered')"
+            if removed
+            else f"j.state = 'held' AND j.reason IN ('{FOLDER_REMOVED}', '{ENDPOINT_REMOVED}')"
+        )
+        query = f"{SELECT_JOB} WHERE f.path = ? AND j.endpoint = ? AND {chosen} LIMIT {ORPHANS_AT_ONCE}"
+        moved = []
+        with self._database.transaction() as connection:
+            for job in map(job_of, connection.execute(query, (folder, endpoint)).fetchall()):
+                if removed is None:
+                    moved.append(
+                        move(connection, job, Event.RELEASE, reason=None, cause=None, not_before=now, waiting_since=now)
+                    )
+                elif job.state is State.PENDING:
+                    moved.append(move(connection, job, Event.HOLD, reason=removed, cause=removed))
+                else:
+                    words = f"file left in place: {removed}"
+                    moved.append(move(connection, job, Event.CANCEL, reason=words, finished_at=now))
+        return moved
 
     def _one(self, job_id: int, verb: Verb, now: float, reason: str | None = None) -> Job:
         with self._database.transaction(durable=True) as connection:
@@ -172,9 +185,11 @@ def _order(connection: sqlite3.Connection, verb: Verb, job: Job, now: float, rea
         case Verb.CANCEL:
             changes = {"finished_at": now, "reason": reason or "cancelled by the operator"}
         case Verb.HOLD:
-            changes = {"reason": reason or "held by the operator"}
+            words = reason or HELD_BY_OPERATOR
+            changes = {"reason": words, "cause": words}
         case Verb.RELEASE:
-            changes = {"attempts": 0, "not_before": now, "finished_at": None, "reason": None, "waiting_since": now}
+            changes = {"attempts": 0, "not_before": now, "finished_at": None, "waiting_since": now}
+            changes |= {"reason": None, "cause": None}
         case Verb.ADOPT:
             changes = {"finished_at": now, "reason": "adopted: taken as sent before"}
         case Verb.RESEND:

@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .database import DatabaseUnusable, NewerDatabase
+from .history import Failure, of_job
 from .model import Job, Place
 from .rows import JOBS_OF_PATH, job_by_id, job_of
 from .schema import SCHEMA_VERSION
 from .selection import Selection, select
 from .standing import Pauses, pauses_in
 from .states import State
+from .totals import Tally, tallies
+from .troubles import Trouble, troubles
+from .waiting import oldest
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,15 @@ class Page:
 
     jobs: tuple[Job, ...]
     next_cursor: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All counts, the totals since the instants asked for, and since when the oldest job of each folder waits."""
+
+    counts: list[Count]
+    tallies: list[Tally]
+    oldest_at: dict[str, float]
 
 
 class Reader:
@@ -63,11 +76,22 @@ class Reader:
     def counts(self) -> list[Count]:
         """All counts; the cost does not depend on the number of jobs."""
         with self._connection() as connection:
-            rows = connection.execute(
-                "SELECT f.path, c.endpoint, c.state, c.jobs, c.bytes FROM counters c "
-                "JOIN folders f ON f.id = c.folder_id WHERE c.jobs > 0 ORDER BY f.path, c.endpoint, c.state"
-            ).fetchall()
-        return [Count(folder, endpoint, State(state), jobs, size) for folder, endpoint, state, jobs, size in rows]
+            return _counts(connection)
+
+    def overview(self, since: tuple[float, ...]) -> Overview:
+        """What is known of all jobs together, `since` as for `totals.tallies`; the cost is that of `counts`."""
+        with self._connection() as connection, _one_moment(connection):
+            return Overview(_counts(connection), tallies(connection, since), oldest(connection))
+
+    def troubles(self) -> list[Trouble]:
+        """The jobs in trouble, counted by cause."""
+        with self._connection() as connection, _one_moment(connection):
+            return troubles(connection)
+
+    def failures(self, job_id: int) -> list[Failure]:
+        """The last failed attempts of a job, the latest last."""
+        with self._connection() as connection:
+            return of_job(connection, job_id)
 
     def pauses(self) -> Pauses:
         """What an operator has paused."""
@@ -91,3 +115,19 @@ class Reader:
             rows = select(connection, selection, cursor, limit + 1)
         jobs = tuple(job_of(row) for row in rows[:limit])
         return Page(jobs, jobs[-1].id if len(rows) > limit else None)
+
+
+@contextmanager
+def _one_moment(connection: sqlite3.Connection) -> Iterator[None]:
+    """All that is read within it is of one moment (https://sqlite.org/isolation.html)."""
+    connection.execute("BEGIN")
+    yield
+    connection.execute("ROLLBACK")
+
+
+def _counts(connection: sqlite3.Connection) -> list[Count]:
+    rows = connection.execute(
+        "SELECT f.path, c.endpoint, c.state, c.jobs, c.bytes FROM counters c "
+        "JOIN folders f ON f.id = c.folder_id WHERE c.jobs > 0 ORDER BY f.path, c.endpoint, c.state"
+    )
+    return [Count(folder, endpoint, State(state), jobs, size) for folder, endpoint, state, jobs, size in rows]

@@ -11,7 +11,7 @@ JOB_COLUMNS = """
     j.id, j.uuid, f.path, d.path, j.name, j.endpoint, j.state, j.size_bytes, j.mtime_ns, j.ctime_ns, j.inode,
     j.not_before, j.created_at, j.claimed_at, j.delivered_at, j.finished_at, j.attempts, j.restarts, j.claim_id,
     j.upload_url, j.offset_bytes, j.digest, j.digest_bytes, j.last_error, j.reason,
-    j.final_answer, j.waiting_since
+    j.final_answer, j.waiting_since, j.cause
 """
 JOB_TABLES = "jobs j JOIN directories d ON d.id = j.directory_id JOIN folders f ON f.id = j.folder_id"
 SELECT_JOB = f"SELECT {JOB_COLUMNS} FROM {JOB_TABLES}"
@@ -29,7 +29,7 @@ def job_of(row: tuple[Any, ...]) -> Job:
     (
         id_, uuid, folder, directory, name, endpoint, state, size, mtime, ctime, inode, not_before, created_at,
         claimed_at, delivered_at, finished_at, attempts, restarts, claim_id, upload_url, offset, digest,
-        digest_bytes, last_error, reason, final_answer, waiting_since,
+        digest_bytes, last_error, reason, final_answer, waiting_since, cause,
     ) = row  # fmt: skip
     return Job(
         id=id_,
@@ -54,6 +54,7 @@ def job_of(row: tuple[Any, ...]) -> Job:
         reason=reason,
         final_answer=final_answer,
         waiting_since=waiting_since,
+        cause=cause,
     )
 
 

@@ -1,5 +1,6 @@
 """The tables, and how an older database becomes a present one. ``PRAGMA user_version`` counts the steps taken."""
 
+import re
 import sqlite3
 
 IS_TRIED = "claim_id > 0"
@@ -7,6 +8,9 @@ IS_TRIED = "claim_id > 0"
 
 AGE = "COALESCE(waiting_since, created_at)"
 """Since when a job has waited to be sent: since it was made, or since the operator asked for it (again)."""
+
+IN_TROUBLE = "cause IS NOT NULL AND state IN ('pending', 'delivered', 'failed', 'held')"
+"""Of a job that has failed, that an attempt has failed of which is not made good yet, or that is held."""
 
 DEFAULT_SMALL_FILE_BYTES = 16 << 20
 
@@ -149,9 +153,45 @@ SCHEMA_STEPS: tuple[str, ...] = (
     DROP INDEX jobs_waiting;
     {_waiting_index(DEFAULT_SMALL_FILE_BYTES)};
     """,
+    f"""
+    -- The short kind of the last failure, or of what a job is held for: what jobs in trouble are counted by. Only they
+    -- are in these indexes, so that those that go through without any cost nothing.
+    ALTER TABLE jobs ADD COLUMN cause TEXT;
+    UPDATE jobs SET cause = reason WHERE state IN ('failed', 'held');
+    CREATE INDEX jobs_in_trouble ON jobs (cause, state) WHERE {IN_TROUBLE};
+    CREATE INDEX jobs_tried_by_age ON jobs (folder_id, {AGE}) WHERE state = 'pending' AND {IS_TRIED};
+
+    -- The last failed attempts of a job, by the number of their claim.
+    CREATE TABLE failures (
+        job_id   INTEGER NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+        claim_id INTEGER NOT NULL,
+        at       REAL NOT NULL,
+        cause    TEXT NOT NULL,
+        words    TEXT NOT NULL,
+        PRIMARY KEY (job_id, claim_id)
+    ) WITHOUT ROWID;
+
+    -- What has arrived and what has failed, by quarters of an hour; bucket 0 has all that is older than those.
+    CREATE TABLE totals (
+        bucket    INTEGER NOT NULL,
+        folder_id INTEGER NOT NULL,
+        endpoint  TEXT NOT NULL,
+        arrived   INTEGER NOT NULL,
+        bytes     INTEGER NOT NULL,
+        failed    INTEGER NOT NULL,
+        PRIMARY KEY (bucket, folder_id, endpoint)
+    ) WITHOUT ROWID;
+    """,
 )
 
 SCHEMA_VERSION = len(SCHEMA_STEPS)
+
+
+def fitted_small_file_bytes(connection: sqlite3.Connection) -> int:
+    """What counts as a small file by the index that is there now."""
+    (definition,) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'jobs_waiting'").fetchone()
+    found = re.search(r"size_bytes > (\d+)", definition)
+    return int(found[1]) if found else DEFAULT_SMALL_FILE_BYTES
 
 
 def fit_indexes(connection: sqlite3.Connection, small_file_bytes: int, *, by_age: bool) -> None:

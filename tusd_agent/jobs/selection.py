@@ -19,7 +19,8 @@ class Selection:
     """Jobs for which all that is given holds; nothing given: all jobs.
 
     `paths` are absolute and exact; a directory stands for all that lies below it. `error` is looked for, in any case,
-    in last error and reason; `pattern` is one of fnmatch(3) for the absolute path. Instants: seconds since the epoch.
+    in last error, reason and cause; `pattern` is one of fnmatch(3) for the absolute path. Instants are seconds since
+    the epoch.
     """
 
     ids: tuple[int, ...] = ()
@@ -69,7 +70,8 @@ def select(
         require("j.endpoint = ?", selection.endpoint)
     if selection.error is not None:
         like = "%" + re.sub(r"([\\%_])", r"\\\1", selection.error) + "%"
-        require("(j.last_error LIKE ? ESCAPE '\\' OR j.reason LIKE ? ESCAPE '\\')", like, like)
+        texts = " OR ".join(f"j.{column} LIKE ? ESCAPE '\\'" for column in ("last_error", "reason", "cause"))
+        require(f"({texts})", like, like, like)
     if selection.pattern is not None:
         connection.create_function("tusd_agent_like", 3, _like(selection.pattern), deterministic=True)
         require("tusd_agent_like(f.path, d.path, j.name)")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .model import Lane
 from .rows import SELECT_JOB
-from .schema import AGE, IS_TRIED, is_large
+from .schema import AGE, IS_TRIED, fitted_small_file_bytes, is_large
 
 _WAITS = "state IN ('pending', 'delivered')"
 
@@ -54,6 +54,14 @@ def heads(connection: sqlite3.Connection, small_file_bytes: int) -> list[Head]:
     ]
 
 
+def waiting_for(connection: sqlite3.Connection, endpoint: str) -> int:
+    """How many jobs wait for this endpoint; the cost does not depend on how many."""
+    (jobs,) = connection.execute(
+        f"SELECT COALESCE(SUM(jobs), 0) FROM counters WHERE endpoint = ? AND {_WAITS}", (endpoint,)
+    ).fetchone()
+    return int(jobs)
+
+
 def claimable(connection: sqlite3.Connection, lane: Lane, kind: Kind, now: float, small_file_bytes: int) -> Any:
     """The row (as of `SELECT_JOB`) of the job of this kind that has been ready longest and may go, or `None`.
 
@@ -94,6 +102,31 @@ def oldest_at(connection: sqlite3.Connection, folder: str) -> float | None:
         (folder,),
     ).fetchone()
     return None if at is None else float(at)
+
+
+def oldest(connection: sqlite3.Connection) -> dict[str, float]:
+    """Of each folder in which jobs wait to be sent: since when the one that has waited longest does, about.
+
+    Those that no worker had yet are ready since they wait; the others are in an index by their age. The cost depends on
+    the number of lanes, not of jobs.
+    """
+    fresh = ", ".join(
+        f"(SELECT MIN(not_before) FROM jobs INDEXED BY jobs_waiting WHERE folder_id = w.folder_id "
+        f"AND endpoint = w.endpoint AND {_WAITS} AND {_of(Kind(False, large), fitted_small_file_bytes(connection))})"
+        for large in (False, True)
+    )
+    rows = connection.execute(
+        f"SELECT f.path, {fresh}, (SELECT MIN({AGE}) FROM jobs INDEXED BY jobs_tried_by_age "
+        f"WHERE folder_id = w.folder_id AND state = 'pending' AND {IS_TRIED}) "
+        "FROM (SELECT DISTINCT folder_id, endpoint FROM counters WHERE state = 'pending' AND jobs > 0) w "
+        "JOIN folders f ON f.id = w.folder_id"
+    )
+    found: dict[str, float] = {}
+    for folder, *ats in rows:
+        for at in ats:
+            if at is not None:
+                found[folder] = min(at, found.get(folder, at))
+    return found
 
 
 def waiting_since(connection: sqlite3.Connection, folder: str, instant: float, limit: int) -> list[Any]:

@@ -82,21 +82,26 @@ def folder_rules(watch: WatchSettings, config_file: Path | None, empty_folders: 
 
 
 def bandwidth_of(settings: Settings, clock: Callable[[], float]) -> Bandwidth:
-    return Bandwidth(
-        settings.agent.rate_limit,
-        {name: endpoint.rate_limit for name, endpoint in settings.endpoint.items()},
-        [
-            TimedLimit(
-                from_minute=minute_of_day(limit.begins),
-                to_minute=minute_of_day(limit.ends),
-                rate_bytes_per_second=limit.rate,
-                days=frozenset(WEEKDAYS.index(day) for day in limit.days),
-                endpoint=limit.endpoint,
-            )
-            for limit in settings.limits
-        ],
-        clock=clock,
-    )
+    return Bandwidth(settings.agent.rate_limit, rates_of(settings), timed_limits(settings), clock=clock)
+
+
+def rates_of(settings: Settings) -> dict[str, float]:
+    """The limit of each endpoint."""
+    return {name: endpoint.rate_limit for name, endpoint in settings.endpoint.items()}
+
+
+def timed_limits(settings: Settings) -> list[TimedLimit]:
+    """The timetable."""
+    return [
+        TimedLimit(
+            from_minute=minute_of_day(limit.begins),
+            to_minute=minute_of_day(limit.ends),
+            rate_bytes_per_second=limit.rate,
+            days=frozenset(WEEKDAYS.index(day) for day in limit.days),
+            endpoint=limit.endpoint,
+        )
+        for limit in settings.limits
+    ]
 
 
 def endpoint_rules(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..config import Settings
 from ..control.refusals import no_such_endpoint, not_watched
 from ..control.replies import escaped, pause_replies
-from ..control.replies_changes import Limit, LimitsReply, PauseReply, TimedLimit
+from ..control.replies_changes import Limit, LimitsReply, PauseReply, ReloadReply, TimedLimit
 from ..delivery.bandwidth import Bandwidth
 from ..delivery.pool import Pool
 from ..intake.intake import Intake
@@ -29,6 +29,7 @@ class Changing:
         intake: Intake,
         pool: Pool,
         bandwidth: Bandwidth,
+        reload: Callable[[], ReloadReply],
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -37,6 +38,7 @@ class Changing:
         self._intake = intake
         self._pool = pool
         self._bandwidth = bandwidth
+        self.reload = reload
         self._clock = clock
         self._one_at_a_time = threading.Lock()
 
@@ -84,12 +86,6 @@ class Changing:
         log.info("limit set by the operator for %s: %s", scope_words(Scope(endpoint=endpoint)), said)
         return self.limits()
 
-    def apply_limits(self) -> None:
-        """Has the limits hold that were set by hand before a restart."""
-        for endpoint, rate in self._standing.limits().items():
-            if endpoint is None or endpoint in self._settings().endpoint:
-                self._bandwidth.set_limit(rate, endpoint)
-
     def _limit_reply(self, endpoint: str | None) -> Limit:
         return Limit(
             endpoint=endpoint,
@@ -117,3 +113,10 @@ def scope_words(scope: Scope) -> str:
     if scope.folder is not None:
         return f"folder {escaped(scope.folder)}"
     return "the agent" if scope.endpoint is None else f"endpoint {escaped(scope.endpoint)}"
+
+
+def apply_limits(standing: Standing, bandwidth: Bandwidth, settings: Settings) -> None:
+    """Has the limits hold that were set by hand earlier."""
+    for endpoint, rate in standing.limits().items():
+        if endpoint is None or endpoint in settings.endpoint:
+            bandwidth.set_limit(rate, endpoint)

@@ -8,6 +8,8 @@ from ..config import (
     Settings,
     WatchSettings,
 )
+from ..control.counting import folder_counts
+from ..control.figures import instants, periods
 from ..control.replies import (
     Endpoint,
     Explanation,
@@ -31,18 +33,21 @@ from ..intake.folder import FolderState, WatcherHealth
 from ..intake.intake import Intake
 from ..jobs.database import Database, DatabaseUnusable
 from ..jobs.model import shown
-from ..jobs.reader import Count, Reader
+from ..jobs.reader import Count, Overview, Reader
 from ..jobs.standing import Pauses
 from ..jobs.states import WAITING, WORKING, State
 from .watchdog import Vitals
 
 
 class Reporting:
-    """What the agent tells of itself. Any thread may ask. `state` is set by the service: starting, ok, stopping."""
+    """What the agent tells of itself. Any thread may ask. `state` is set by the service: starting, ok, stopping.
+
+    `settings()` are those that hold.
+    """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: Callable[[], Settings],
         reader: Reader,
         database: Database,
         intake: Intake,
@@ -66,11 +71,14 @@ class Reporting:
     def status(self) -> Status:
         """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
         now = self._clock()
-        counts = self._counts()
+        overview = self._overview(now)
+        counts = overview.counts
+        flights = self.flights()
         busy = {count.endpoint for count in counts if count.state in WAITING | WORKING}
-        endpoints = [_endpoint(state, state.name in busy) for state in self._pool.endpoint_states()]
-        by_path = {str(watch.path): watch for watch in self._settings.watch}
-        folders = [_folder(state, by_path[state.path], counts) for state in self._intake.folder_states()]
+        endpoints = [_endpoint(state, state.name in busy, flights) for state in self._pool.endpoint_states()]
+        by_path = {str(watch.path): watch for watch in self._settings().watch}
+        states = [state for state in self._intake.folder_states() if state.path in by_path]
+        folders = [_folder(state, by_path[state.path], overview) for state in states]
         pauses = self._pool.pauses
         reasons = self._reasons(endpoints, counts, pauses) if self.waits_for is None else [self.waits_for]
         return Status(
@@ -89,10 +97,11 @@ class Reporting:
             database_bytes=self._database.size_bytes,
             jobs=jobs_by_state(counts),
             bytes=bytes_by_state(counts),
+            totals=periods(overview.tallies, now),
             folders=folders,
             watcher=_watcher(self._intake.health()),
             endpoints=endpoints,
-            in_flight=self.flights(),
+            in_flight=flights,
         )
 
     def flights(self) -> list[InFlight]:
@@ -114,13 +123,13 @@ class Reporting:
             job=None if found.job is None else job_reply(found.job),
         )
 
-    def _counts(self) -> list[Count]:
+    def _overview(self, now: float) -> Overview:
         try:
-            return self._reader.counts()
+            return self._reader.overview(instants(now))
         except DatabaseUnusable:
             if self.waits_for is None:
                 raise
-            return []  # what can't be opened yet may not be there at all
+            return Overview([], [], {})  # what can't be opened yet may not be there at all
 
     def _shown_state(self, reasons: list[str]) -> str:
         if self.state == "starting" and self.waits_for is not None:
@@ -171,7 +180,7 @@ class Reporting:
         waiting = sum(count.jobs for count in counts if count.state in WAITING)
         working = sum(count.jobs for count in counts if count.state in WORKING)
         failed = sum(count.jobs for count in counts if count.state is State.FAILED)
-        folders = len(self._settings.watch)
+        folders = len(self._settings().watch)
         watched = plural(folders, "folder")
         rate = sum(figures.rate_bytes_per_second for figures in self._pool.in_flight())
         going = f"{working} in flight" + (f" at {rate / 1e6:.1f} MB/s" if working else "")
@@ -182,10 +191,9 @@ class Reporting:
         return f"{line}; {plural(len(pauses.since), 'pause')}" if pauses.since else line
 
 
-def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Folder:
-    own = [count for count in counts if count.folder == state.path]
+def _folder(state: FolderState, watch: WatchSettings, overview: Overview) -> Folder:
     return Folder(
-        path=state.path,
+        **folder_counts(state.path, overview),
         endpoint=watch.endpoint,
         after_upload=watch.after_upload,
         mode=state.mode,
@@ -199,8 +207,6 @@ def _folder(state: FolderState, watch: WatchSettings, counts: list[Count]) -> Fo
         last_scan_at=state.last_scan_at,
         last_scan_seconds=state.last_scan_seconds,
         files_seen=state.files_seen,
-        jobs=jobs_by_state(own),
-        waiting_bytes=sum(count.bytes for count in own if count.state in WAITING),
     )
 
 
@@ -220,7 +226,7 @@ def plural(count: int, word: str) -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _endpoint(state: EndpointState, is_busy: bool) -> Endpoint:
+def _endpoint(state: EndpointState, is_busy: bool, flights: list[InFlight]) -> Endpoint:
     """The endpoint for `status`; one that has nothing to do has no trouble, whatever its last answer was."""
     return Endpoint(
         name=state.name,
@@ -230,6 +236,7 @@ def _endpoint(state: EndpointState, is_busy: bool) -> Endpoint:
         next_probe_at=state.next_probe_at,
         in_flight=state.in_flight,
         answered_at=state.answered_at,
+        rate_bytes_per_second=sum(one["rate_bytes_per_second"] for one in flights if one["endpoint"] == state.name),
         rate_limit_bytes_per_second=state.rate_limit_bytes_per_second,
     )
 

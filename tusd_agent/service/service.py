@@ -10,11 +10,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..config import Settings
+from ..config import Settings, load
 from ..control.commands import Commands
+from ..control.refusals import Refused, not_now
 from ..control.replies import Status
+from ..control.replies_changes import ReloadReply
 from ..control.server import ControlServer, SocketUnusable
 from ..delivery.emptying import EmptyFolders
 from ..delivery.pool import Pool
@@ -30,9 +33,13 @@ from ..jobs.room import MAY_PASS, hint_of
 from ..jobs.standing import Standing
 from ..systemd import Notifier, watchdog_seconds
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
-from .changing import Changing, scope_words
+from .changing import Changing, apply_limits, scope_words
+from .reloading import Parts, Reloading
 from .reporting import Reporting, plural
 from .watchdog import Verdict
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 log = logging.getLogger("tusd_agent.service")
 
@@ -50,6 +57,7 @@ LONGEST_STOP_SECONDS = 60.0
 INTAKE_STOP_SECONDS = 2.0
 """A folder that does not answer keeps the thread that looks at it; what it may still queue is found again."""
 STORE_RETRY_SECONDS = 5.0
+RELOAD_PATIENCE_SECONDS = 10.0
 
 
 class StartError(Exception):
@@ -68,15 +76,20 @@ class Service:
     """The agent. The constructor does no I/O; `start` and `stop` do, `run` is both around a wait."""
 
     def __init__(
-        self, settings: Settings, environ: Mapping[str, str], *, clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        environ: Mapping[str, str],
+        *,
+        read: Callable[[], Settings] | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        self._settings = settings
+        """`read` is how the settings are read anew for a reload; without it from the file that they came from."""
         self._clock = clock
         state_dir = Path(settings.agent.state_dir)
         self._lock = StateLock(state_dir / "lock")
         self._database = Database(state_dir / "queue.db")
         self._database.on_trouble = self._wake  # the workers find out when it can be written again
-        reader = Reader(self._database.path)
+        reader = self._reader = Reader(self._database.path)
         self._notifier = Notifier(environ)
         self._notified = "NOTIFY_SOCKET" in environ
         claims = Claims(self._database, settings.agent.small_file_bytes)
@@ -92,19 +105,36 @@ class Service:
         )
         self.bandwidth = bandwidth_of(settings, clock)
         self._empty_folders = EmptyFolders()
+        endpoints = {
+            name: endpoint_rules(name, endpoint, settings.config_dir, environ, self.bandwidth.throttle(name))
+            for name, endpoint in settings.endpoint.items()
+        }
         self._pool = Pool(
             claims,
-            [
-                endpoint_rules(name, endpoint, settings.config_dir, environ, self.bandwidth.throttle(name))
-                for name, endpoint in settings.endpoint.items()
-            ],
+            endpoints.values(),
             [folder_rules(watch, settings.file, self._empty_folders) for watch in settings.watch],
             self._intake.note,
             self._intake.is_present,
             workers=settings.agent.workers,
         )
         self._standing = Standing(self._database)
-        reporting = Reporting(settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock)
+        parts = Parts(
+            self._database,
+            claims,
+            self._orders,
+            self._standing,
+            self._intake,
+            self._pool,
+            self.bandwidth,
+            self._empty_folders,
+        )
+        self._reloading = Reloading(
+            settings, endpoints, parts, environ, read or (lambda: load(settings.file, environ)), clock
+        )
+        self._pool.on_orphan = self._reloading.hold_orphans
+        reporting = Reporting(
+            lambda: self._settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock
+        )
         self._reporting = reporting
         self._vitals = reporting.vitals
         self._watchdog_seconds = watchdog_seconds(environ, os.getpid())
@@ -116,18 +146,33 @@ class Service:
             self._intake,
             self._pool,
             self.bandwidth,
+            self.reload,
             clock,
         )
+        self._metrics: Metrics | None = None
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing),
+            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing, self.metrics),
             group=settings.agent.socket_group,
         )
+        self._life = threading.RLock()
+        self._stopping = threading.Event()
 
-    def run(self, stop: threading.Event) -> None:
-        """Starts, works until `stop` is set, stops. Raises `StartError`."""
+    @property
+    def _settings(self) -> Settings:
+        """Those that hold."""
+        return self._reloading.settings
+
+    def run(self, stop: threading.Event, reload_asked: threading.Event | None = None) -> None:
+        """Starts, works until `stop` is set, stops. Raises `StartError`.
+
+        Each time that `reload_asked` is set the configuration is read again; several times while that goes on count
+        as one.
+        """
         with self._notifier.extending(LONGEST_START_SECONDS):
             self.start(stop)
+        if reload_asked is not None:
+            threading.Thread(target=self._reload_when, args=(reload_asked,), name="reload", daemon=True).start()
         every_seconds = min(NOTIFY_SECONDS, (self._watchdog_seconds or math.inf) / 4) if self._notified else None
         verdict = Verdict(True)
         try:
@@ -158,6 +203,10 @@ class Service:
         work once the folder can be written, or returns when `stop` is set. What is dropped meanwhile the first scan
         finds. Without `stop` it is a `StartError`.
         """
+        with self._life:
+            self._start(stop)
+
+    def _start(self, stop: threading.Event | None) -> None:
         if threading.current_thread() is threading.main_thread():
             # Whoever opens a file while we hold a read lease on it would otherwise kill us (fcntl(2), F_SETLEASE).
             signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -264,19 +313,51 @@ class Service:
             log.warning("%s", self._database.witness_problem)
         pauses = self._standing.pauses()
         self._pool.pause(pauses)
-        self._changing.apply_limits()
+        apply_limits(self._standing, self.bandwidth, self._settings)
         for scope in pauses.since:
             log.warning("%s is paused: tusd-agent resume has it go on", scope_words(scope))
-        folders = {str(watch.path) for watch in self._settings.watch}
-        held = self._orders.hold_orphans(folders, set(self._settings.endpoint), self._clock())
-        if held:
-            log.warning("%s held: the folder or endpoint is no longer in the configuration", plural(held, "job"))
+        self._reloading.hold_orphans()
+
+    def reload(self) -> ReloadReply:
+        """Reads the configuration again and has it hold, as far as that goes without a restart. Raises `Refused`."""
+        if not self._life.acquire(timeout=RELOAD_PATIENCE_SECONDS):
+            raise not_now("the agent is starting, or a reload is under way")
+        try:
+            if self._stopping.is_set() or self._reporting.state != "ok":
+                raise not_now("the agent is stopping")
+            self._notifier.reloading()
+            try:
+                return self._reloading.reload(self._stopping)
+            finally:
+                self._notifier.ready()
+                self._notifier.status(self._reporting.line())
+        finally:
+            self._life.release()
+
+    def _reload_when(self, asked: threading.Event) -> None:
+        while asked.wait() and not self._stopping.is_set():
+            asked.clear()
+            try:
+                self.reload()
+            except Refused as refused:
+                log.error("not reloaded: %s", refused)
+            except Exception:
+                log.exception("not reloaded, or only in part: reload again, or restart the agent")
 
     def stop(self) -> None:
         """STOPPING=1, watch and intake, workers, control, store, lock: what gives work stops before what takes it.
 
         A body in the middle stops within a second, and what the server has of it is kept. Can be repeated.
         """
+        self._stopping.set()
+        alone = self._life.acquire(timeout=STOP_SECONDS)  # a reload ends soon, now that it is told to
+        try:
+            self._stop()
+        finally:
+            if alone:
+                self._life.release()
+
+    def _stop(self) -> None:
         ran, self._reporting.state = self._reporting.state == "ok", "stopping"
         self._notifier.stopping()
         if not self._intake.stop(INTAKE_STOP_SECONDS):
@@ -294,6 +375,14 @@ class Service:
     def status(self) -> Status:
         """All that `status` shows; its cost does not grow with the jobs."""
         return self._reporting.status()
+
+    def metrics(self) -> str:
+        """The metrics in Prometheus' text format."""
+        if self._metrics is None:
+            from .metrics import Metrics  # only where somebody asks: it costs the library's memory
+
+            self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
+        return self._metrics.text()
 
     def _wake(self) -> None:
         self._pool.wake()
