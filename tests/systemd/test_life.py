@@ -172,3 +172,27 @@ def test_one_worker_that_stands_still_is_survived(service: Installed) -> None:
         number += 1
     assert service.pid() == before
     service.machine.sh("systemctl stop freeze || true")
+
+
+@pytest.mark.parametrize("machine", ["service", "newer_service"])
+def test_reload(machine: str, request: pytest.FixtureRequest) -> None:
+    """A new folder is watched without a restart; a configuration that can't be used is refused, and nothing stops."""
+    service: Installed = request.getfixturevalue(machine)
+    service.configure()
+    service.machine.run("tusd-agent", "install-service")
+    notify = "notify" if machine == "service" else "notify-reload"
+    assert service.machine.shows(AGENT, "Type") == notify
+    before = service.pid()
+    service.machine.sh("install -d -m 2775 -o alice -g alice /srv/second")
+    good = service.machine.path(CONFIG).read_text()
+    service.machine.write(CONFIG, good + '\n[[watch]]\npath = "/srv/second"\nsettle_seconds = 0.2\n')
+    service.machine.run("systemctl", "reload", AGENT)
+    service.machine.sh("echo new > /srv/second/b.txt", user="alice")
+    service.wait_until_arrived("b.txt")
+    service.machine.write(CONFIG, good + '\n[[watch]]\npath = "/srv/second"\nafter_upload = "shred"\n')
+    assert service.machine.run("systemctl", "reload", AGENT, check=False).returncode != 0
+    assert "after_upload" in service.machine.journal("-u", AGENT, "-p", "err", "-n", "20")
+    service.machine.sh("echo still > /srv/second/c.txt", user="alice")
+    service.wait_until_arrived("c.txt")
+    assert service.pid() == before
+    assert service.state() == "active"
