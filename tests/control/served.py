@@ -4,8 +4,13 @@ import os
 import shutil
 import socket
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.files import wait_for
 from tusd_agent.control.commands import Commands
 from tusd_agent.control.events import Events
 from tusd_agent.control.figures import instants, periods
@@ -146,8 +151,15 @@ def connected(path: Path, timeout_seconds: float = 5.0) -> socket.socket:
     """A bare connection to the socket."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout_seconds)
-    connection.connect(str(path))
-    return connection
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            connection.connect(str(path))
+        except BlockingIOError:  # too many wait to be accepted; a blocking socket would wait itself, unix(7)
+            assert time.monotonic() < deadline, "the server accepts nobody"
+            time.sleep(0.001)
+        else:
+            return connection
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -156,3 +168,34 @@ def all_of(connection: socket.socket) -> bytes:
     while block := connection.recv(65536):
         received += block
     return received
+
+
+@contextmanager
+def busy(served: Served) -> Iterator[None]:
+    """A server that answers one request and has another waiting, and has no room for more."""
+    go_on, asked, plain = threading.Event(), threading.Event(), served.status
+
+    def slow() -> Status:
+        asked.set()
+        go_on.wait(20)
+        return plain()
+
+    served.commands.status = slow
+    server = ControlServer(served.socket, served.commands, deadline_seconds=60, max_connections=1, max_waiting=1)
+    server.start()
+    request = b"GET /v1/status HTTP/1.1\r\nHost: agent\r\n\r\n"
+    try:
+        with connected(served.socket) as answered, connected(served.socket) as waiting:
+            answered.sendall(request)
+            assert asked.wait(10)
+            waiting.sendall(request)
+            waits = server._ready  # nobody outside can tell whether it waits already
+            wait_for(lambda: len(waits) == 1, 10, "a request that waits")
+            yield
+            go_on.set()
+            assert all_of(answered).startswith(b"HTTP/1.1 200 ")
+            assert all_of(waiting).startswith(b"HTTP/1.1 200 ")
+    finally:
+        go_on.set()
+        served.commands.status = plain
+        server.stop()

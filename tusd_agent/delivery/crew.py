@@ -4,19 +4,24 @@ import threading
 import time
 from collections.abc import Callable
 
+from ..pulse import Pulses
+
 
 class Crew:
     """As many threads as are wanted, which may change. `step` does what there is to do, by any of them.
 
     It returns 0 when it did something: it is called again at once. Otherwise the thread waits for so many seconds
     (`None`: for ever) or until `wake`. `changed` is the condition that the owner shares with them, held by nobody while
-    a step is taken. A step must not raise.
+    a step is taken. A step must not raise. `pulses` tells which of them still do something.
     """
 
-    def __init__(self, changed: threading.Condition, step: Callable[[], float | None], name: str) -> None:
+    def __init__(
+        self, changed: threading.Condition, step: Callable[[], float | None], name: str, pulses: Pulses
+    ) -> None:
         self._changed = changed
         self._step = step
         self._name = name
+        self._pulses = pulses
         self._threads: list[threading.Thread] = []
         self._started = False
         self._wanted = 0
@@ -63,6 +68,7 @@ class Crew:
 
     def _loop(self) -> None:
         while not self.stopping.is_set() and not self._is_too_many():
+            self._pulses.beat()
             with self._changed:
                 seen = self._news
             wait_seconds = self._step()
@@ -70,7 +76,8 @@ class Crew:
                 continue
             with self._changed:
                 if self._news == seen and not self.stopping.is_set():
-                    self._changed.wait(wait_seconds)
+                    self._changed.wait(self._pulses.rest(wait_seconds))
+        self._pulses.end()
 
     def _is_too_many(self) -> bool:
         """Whether the calling thread is to end: there are more than are wanted."""

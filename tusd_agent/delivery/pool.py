@@ -18,6 +18,8 @@ from ..jobs.standing import Pauses
 from ..jobs.states import WORKING
 from ..jobs.story import about
 from ..jobs.waiting import Head
+from ..pulse import Pulses
+from ..tus.errors import masked
 from .breaker import Breaker, BreakerState
 from .crew import Crew
 from .flight import Flight, FlightFigures
@@ -70,8 +72,9 @@ class Pool:
         self._tally = Tally()
         self._outages = Outages(claims.waiting_for, clock, monotonic)
         self._worker = Worker(claims, uploader, note, is_present, self, self._tally, clock=clock, rng=self._rng)
+        self.pulses = Pulses(monotonic)
         self._changed = threading.Condition()
-        self._crew = Crew(self._changed, self._step, "worker")
+        self._crew = Crew(self._changed, self._step, "worker", self.pulses)
         self._stopping = self._crew.stopping
         self._flights: dict[Claim, Flight] = {}
         self._owed: list[Flight] = []
@@ -248,7 +251,7 @@ class Pool:
             self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
         except Exception as error:
             # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
-            self.problem = f"internal error: {error!r}; the log has more"
+            self.problem = f"internal error: {masked(repr(error))}; the log has more"
             log.exception("a worker goes on after an error of the program")
         return DATABASE_RETRY_SECONDS
 
@@ -311,7 +314,7 @@ class Pool:
                 if job is None:
                     continue
                 self._turns.served(head)
-                flight = Flight(job, now, self._monotonic)
+                flight = Flight(job, now, self._monotonic, self.pulses.flag())
                 self._flights[flight.claim] = flight
                 line.begin(flight.claim, large=head.kind.large)
                 # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from .checkup import Checkup
-from .moved import Connection, Moved
+from .moved import Moved, listen
 from .notes import boot_id, count_up, note, noted
 from .room import MAY_PASS, hint_of, shortage, trouble_of
 from .salvage import move_aside, put_back, salvage
@@ -48,7 +48,7 @@ class Database:
         self._boot = boot
         self._checkup = Checkup(path)
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
+        self._connection: sqlite3.Connection | None = None
         self._durable = True
         self._witness = Witness(path.with_suffix(".witness"))
         # There as long as an error of SQLite's says that the file is damaged, and no check has been made.
@@ -98,9 +98,7 @@ class Database:
         has_log = self.path.with_name(self.path.name + "-wal").exists()
         try:
             self.path.touch(mode=0o600, exist_ok=True)
-            connection = sqlite3.connect(
-                self.path, isolation_level=None, check_same_thread=False, timeout=10, factory=Connection
-            )
+            connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=10)
         except (OSError, sqlite3.Error) as error:
             if isinstance(error, OSError) and error.errno in MAY_PASS:
                 raise DatabaseUnwritable(
@@ -281,7 +279,7 @@ class Database:
             note(connection, "check", "done")
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
         """The connection for looking only: nobody writes meanwhile, so what is seen is of one moment."""
         try:
             with self._lock:
@@ -312,7 +310,8 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             changes = connection.total_changes
             on_moved = self.on_moved
-            connection.moved = None if on_moved is None else []
+            moved: list[Moved] | None = None if on_moved is None else []
+            listen(moved)
             try:
                 yield connection
             except BaseException:
@@ -327,8 +326,8 @@ class Database:
                 raise
             if connection.total_changes != changes:
                 self.trouble = None
-            if on_moved is not None and connection.moved:
-                on_moved(connection.moved)
+            if on_moved is not None and moved:
+                on_moved(moved)
 
     def ensure_writable(self) -> None:
         """After writing has failed: whether it would succeed now, with room to go on. Raises `DatabaseUnwritable`.

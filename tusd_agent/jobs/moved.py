@@ -1,8 +1,10 @@
 """What moved in a transaction, for those who listen. While nobody does, nothing is noted."""
 
-import sqlite3
-from typing import NamedTuple
+import threading
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
+from .model import Job, Place
 from .states import Event, State
 
 
@@ -21,13 +23,28 @@ class Moved(NamedTuple):
     reason: str | None = None
 
 
-class Connection(sqlite3.Connection):
-    """One that keeps in mind what moved since its transaction began; `moved` is `None` while nobody listens."""
+class _Transaction(threading.local):
+    """What moved in the transaction of this thread; `None` while nobody listens."""
 
     moved: list[Moved] | None = None
 
 
-def note(connection: sqlite3.Connection, moved: Moved) -> None:
-    """Told to those who listen, if the transaction is committed."""
-    if isinstance(connection, Connection) and connection.moved is not None:
-        connection.moved.append(moved)
+_transaction = _Transaction()
+
+
+def listen(moved: list[Moved] | None) -> None:
+    """From now on what moves in this thread is noted there."""
+    _transaction.moved = moved
+
+
+def note(job: Job, state: State, event: Event, changes: Mapping[str, Any]) -> None:
+    """The job goes to `state`, with these columns changed."""
+    if _transaction.moved is not None:
+        error, reason = changes.get("last_error"), changes.get("reason")
+        _transaction.moved.append(Moved(job.id, job.place.path, job.state, state, event, error, reason))
+
+
+def note_new(job_id: int, place: Place, state: State, event: Event, reason: str | None) -> None:
+    """A job is made."""
+    if _transaction.moved is not None:
+        _transaction.moved.append(Moved(job_id, place.path, None, state, event, None, reason))

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from .model import Entry, Fingerprint, Found, Job, Place
-from .moved import Moved, note
+from .moved import note, note_new
 from .rows import JOBS_OF_PATH, SELECT_JOB, directory_id, folder_id, job_of
 from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, target
 
@@ -57,8 +57,7 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
     if event is not Event.PROGRESS:
-        error, reason = changes.get("last_error"), changes.get("reason")
-        note(connection, Moved(job.id, job.place.path, job.state, state, event, error, reason))
+        note(job, state, event, changes)
     return job._replace(state=state, **changes)
 
 
@@ -132,7 +131,7 @@ def insert(
         ),
     )
     job_id = int(made.lastrowid or 0)
-    note(connection, Moved(job_id, found.place.path, None, target(None, event), event, None, reason))
+    note_new(job_id, found.place, target(None, event), event, reason)
     return job_id, revoked
 
 

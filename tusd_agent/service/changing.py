@@ -15,6 +15,7 @@ from ..intake.intake import Intake
 from ..jobs.orders import Applied, Orders, Verb
 from ..jobs.selection import Selection
 from ..jobs.standing import Scope, Standing
+from ..jobs.story import MAX_TOLD_SINGLY, about
 from .adding import add
 
 log = logging.getLogger("tusd_agent.service")
@@ -48,7 +49,13 @@ class Changing:
 
     def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
         """What is asked of jobs."""
-        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+        applied = self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+        level = logging.INFO if len(applied.changed) <= MAX_TOLD_SINGLY else logging.DEBUG
+        for job in applied.changed:
+            about(log, job).log(level, "%s by the operator: %s", verb, job.state)
+        if len(applied.changed) > MAX_TOLD_SINGLY:
+            log.info("%s by the operator: %d jobs", verb, len(applied.changed))
+        return applied
 
     def rescan(self, folder: str | None) -> list[str]:
         """Has a folder scanned, or all, as soon as possible; returns which."""
