@@ -1,11 +1,8 @@
 """Pauses, limits and the like over the control socket: what means nothing is refused, with a word on what would."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.control.served import FOLDER, Served
-from tusd_agent.control.commands import TABLE
 
 from .test_control_orders import served_get, tell
 
@@ -65,10 +62,3 @@ def test_a_limit(served: Served) -> None:
 def test_who_may_only_look_changes_nothing(served: Served, method: str, target: str) -> None:
     status, error = tell(served, target, {"rate_bytes_per_second": 1}, may_change=False, method=method)
     assert (status, error["code"]) == (403, "not_allowed")
-
-
-def test_the_readme_lists_each_request() -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    table = [line for line in readme.splitlines() if line.startswith("| `")]
-    for command in TABLE:
-        assert any(f"`{command.method} {command.path}`" in line for line in table), (command.method, command.path)
