@@ -28,7 +28,7 @@ def may(rooms: str = "", packages: str = "") -> May:
     return May(frozenset(rooms.split()), frozenset(packages.split()))
 
 
-EVERY_ROOM = "tus jobs beneath mounts places trusted systemd config intake delivery control service demo"
+EVERY_ROOM = "tus jobs beneath mounts places trusted systemd config intake delivery control service demo installing"
 # A room is a module or a package directly below tusd_agent; "" is tusd_agent itself, asked for its version.
 TABLE = {
     "tus": may(packages="requests urllib3 tenacity"),
@@ -39,6 +39,7 @@ TABLE = {
     "trusted": may(),
     "systemd": may(),
     "config": may("mounts places trusted", "pydantic pydantic_core pydantic_settings pathspec"),
+    "installing": may("config"),
     "intake": may("jobs beneath mounts", "watchdog pathspec"),
     "delivery": may("jobs tus beneath trusted", "tenacity"),
     "control": may("jobs", "prometheus_client"),

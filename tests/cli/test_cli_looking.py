@@ -310,7 +310,7 @@ def test_a_deferred_job_says_when_it_is_tried_again(served: Served, line: Line) 
         (["jobs", "--limit", "5", "--all"], "either --limit or --all"),
         (["show"], "ID|PATH"),
         (["statsu"], "Did you mean status?"),
-        (["frobnicate"], "There are: run, demo, check-config, upload, "),
+        (["frobnicate"], "There are: run, demo, "),
         (["status", "--verbose"], "--verbose"),
         (["--frobnicate"], "--frobnicate"),
     ],

@@ -55,7 +55,7 @@ def test_run_until_it_is_stopped(agent_factory: Callable[..., Agent], tmp_path: 
     assert agent.returncode == 0
     assert not agent.socket.exists()
     lines = agent.log_text().splitlines()
-    assert all(" tusd_agent." in line for line in lines), lines
+    assert all(" tusd_agent." in line for line in lines if "runs as root" not in line), lines
 
 
 def test_run_takes_another_socket(agent_factory: Callable[..., Agent]) -> None:

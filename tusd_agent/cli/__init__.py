@@ -30,6 +30,10 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "reload": _Row("reloading:reload_command", "Have the agent read its configuration again."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
         },
+        "As a service": {
+            "install-service": _Row("install:install_command", "Install it for systemd."),
+            "uninstall-service": _Row("install:uninstall_command", "Remove it again."),
+        },
         "Without the agent": {
             "upload": _Row("upload:upload_command", "Upload files now."),
         },
@@ -85,7 +89,7 @@ class LazyGroup(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in COMMANDS.items():
             with formatter.section(title):
-                formatter.write_dl([(name, row.line) for name, row in section.items()], col_max=14)
+                formatter.write_dl([(name, row.line) for name, row in section.items()], col_max=18)
 
 
 @click.group(

@@ -6,11 +6,12 @@ import signal
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 import click
 
 from .find import SOCKET_VARIABLE
-from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, fail, socket_option, warn
+from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, socket_option, warn
 
 log = logging.getLogger("tusd_agent")
 
@@ -39,19 +40,32 @@ def run_command(config: Path | None, socket: Path | None) -> None:
     try:
         settings = load(config, environ)
     except ConfigError as error:
-        warn(str(error))
-        raise SystemExit(EXIT_BAD_CONFIG) from None
+        _end(str(error), EXIT_BAD_CONFIG)
     set_up_logging(settings.agent.log_level, settings.agent.log_format, os.environ)
+    if os.geteuid() == 0:
+        log.warning(
+            "the agent runs as root, and may read and delete everything: install-service gives it a user of its own"
+        )
     for text in settings.warnings():
         log.warning("%s", text)
     try:
         agent = service.Service(settings, os.environ, read=lambda: load(settings.file, environ))
         agent.run(stop, reload_asked)
     except service.StartError as error:
-        fail(str(error), "", error.exit_code)
+        _end(f"tusd-agent: {error}", error.exit_code)
     except Exception:
         log.critical("ended by an error of the program", exc_info=True)
         raise SystemExit(EXIT_FAILED) from None
+
+
+def _end(text: str, exit_code: int) -> NoReturn:
+    """Says why, as an error: the journal wants the priority before each line (sd-daemon(3))."""
+    from .logs import goes_to_journal, priority
+
+    if goes_to_journal(os.environ, 2):
+        text = "\n".join(f"<{priority(logging.ERROR)}>{line}" for line in text.splitlines())
+    warn(text)
+    raise SystemExit(exit_code)
 
 
 def stop_on_signals(stop: threading.Event, reload_asked: threading.Event | None = None) -> None:

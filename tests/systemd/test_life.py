@@ -1,0 +1,121 @@
+"""The life of the service: crashes, kills, reboots, bad configurations, stops, rotated credentials."""
+
+import json
+import time
+
+import pytest
+
+from .installed import AGENT, CONFIG, OUTGOING, Installed
+
+pytestmark = pytest.mark.heavy
+
+LARGE_BYTES = 6 << 20
+SLOWLY = {"rate_limit": "1MiB/s"}
+STOP_SECONDS = 5.0
+
+
+def drop_large_file(service: Installed, name: str = "large.dat") -> bytes:
+    """A file whose upload takes seconds at that rate, and which is on its way when this returns; its content."""
+    service.machine.sh(f"head -c {LARGE_BYTES} /dev/urandom > {OUTGOING}/{name}", user="alice")
+    wait_for_offset(service)
+    return service.machine.path(f"{OUTGOING}/{name}").read_bytes()
+
+
+def wait_for_offset(service: Installed) -> None:
+    def sent() -> int:
+        said = service.machine.run("tusd-agent", "status", "--json", check=False).stdout
+        flights = json.loads(said)["in_flight"] if said else []
+        return sum(flight["offset_bytes"] for flight in flights)
+
+    service.machine.wait_for(lambda: sent() > 1 << 20, "an upload on its way")
+
+
+def uploads(service: Installed) -> int:
+    """How many uploads tusd has, complete or not."""
+    return len(list(service.machine.path("/var/lib/tusd").glob("*.info")))
+
+
+def test_killed_it_is_restarted_and_goes_on(service: Installed) -> None:
+    service.configure(endpoint=SLOWLY)
+    service.drop_in("fast", "[Service]\nRestartSec=100ms\n")
+    service.start()
+    content = drop_large_file(service)
+    service.kill_and_wait()
+    assert service.wait_until_arrived("large.dat")["large.dat"] == content
+    assert uploads(service) == 1
+
+
+def test_a_reboot_in_the_middle(service: Installed) -> None:
+    service.configure(endpoint=SLOWLY)
+    service.machine.run("systemctl", "enable", "--now", "--quiet", AGENT)
+    content = drop_large_file(service)
+    service.machine.reboot()
+    assert service.wait_until_arrived("large.dat")["large.dat"] == content
+    assert uploads(service) == 1
+    assert "tusd-agent stopped" in service.machine.journal("-b", "-1", "-u", AGENT)
+
+
+def test_a_power_cut_in_the_middle(service: Installed) -> None:
+    service.configure(endpoint=SLOWLY)
+    service.machine.run("systemctl", "enable", "--now", "--quiet", AGENT)
+    content = drop_large_file(service)
+    service.machine.power_cut()
+    service.machine.boot()
+    assert service.wait_until_arrived("large.dat")["large.dat"] == content
+
+
+def test_twenty_quick_crashes(service: Installed) -> None:
+    """Nothing latches: after the twentieth it is started as after the first."""
+    service.configure()
+    service.drop_in("fast", "[Service]\nRestartSec=50ms\n")
+    service.start()
+    for _ in range(20):
+        service.kill_and_wait()
+    service.machine.wait_for(lambda: service.state() == "active", "the service to be up")
+    assert int(service.machine.shows(AGENT, "NRestarts")) >= 20
+    service.machine.sh(f"echo after all > {OUTGOING}/a.txt", user="alice")
+    service.wait_until_arrived("a.txt")
+
+
+def test_stopped_and_disabled_it_stays_so(service: Installed) -> None:
+    service.configure(endpoint=SLOWLY)
+    service.machine.run("systemctl", "enable", "--now", "--quiet", AGENT)
+    drop_large_file(service)
+    began = time.monotonic()
+    service.machine.run("systemctl", "stop", AGENT)
+    assert time.monotonic() - began < STOP_SECONDS
+    assert service.machine.shows(AGENT, "Result") == "success"
+    assert service.state() == "inactive"
+    service.start()
+    service.wait_until_arrived("large.dat")
+    service.machine.run("systemctl", "disable", "--now", "--quiet", AGENT)
+    service.machine.reboot()
+    assert service.state() == "inactive"
+    service.machine.run("systemctl", "enable", "--now", "--quiet", AGENT)
+
+
+def test_a_bad_configuration_is_not_tried_again(service: Installed) -> None:
+    """It is said once, in the journal, with priority; a corrected one starts as ever."""
+    service.machine.write(CONFIG, '[[watch]]\npath = "/srv/outgoing"\nsettle_secs = 1\n')
+    assert service.machine.run("systemctl", "start", AGENT, check=False).returncode != 0
+    assert service.state() == "failed"
+    assert service.machine.shows(AGENT, "ExecMainStatus") == "78"
+    assert service.machine.shows(AGENT, "NRestarts") == "0"
+    assert "settle_seconds" in service.machine.journal("-u", AGENT, "-p", "err", "-n", "20")
+    service.configure()
+    service.start()
+    assert service.state() == "active"
+
+
+def test_started_without_network_or_server(service: Installed) -> None:
+    service.machine.sh("systemctl stop tusd; ip link set lo down 2>/dev/null || true")
+    service.configure(endpoint={"url": "http://no-such-host.invalid:1080/files/"})
+    service.start()
+    service.machine.sh(f"echo later > {OUTGOING}/a.txt", user="alice")
+    service.machine.wait_for(lambda: "no-such-host" in service.status(), "the trouble to be said")
+    assert service.state() == "active"
+    service.machine.run("systemctl", "start", "tusd")
+    service.configure()
+    service.restart()
+    service.machine.run("tusd-agent", "retry", "all", check=False)  # it may be on its way already
+    service.wait_until_arrived("a.txt")
