@@ -21,7 +21,10 @@ _WIDTH = 14
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_config_command(config: Path | None, as_json: bool) -> None:
-    """Check the configuration and print what holds; exit 78 when it can't be used."""
+    """Check the configuration and print what holds; exit 78 when it can't be used.
+
+    Example: tusd-agent check-config --config /etc/tusd-agent/config.toml
+    """
     try:
         settings = load(config, os.environ)
     except ConfigError as error:

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from .checkup import Checkup
+from .moved import Moved, listen
 from .notes import boot_id, count_up, note, noted
 from .room import MAY_PASS, hint_of, shortage, trouble_of
 from .salvage import move_aside, put_back, salvage
@@ -64,6 +65,8 @@ class Database:
         """Whether `check` is due, beside what else is done."""
         self.trouble: str | None = None
         """Why the last attempt to write failed that the disk is to blame for, as a sentence; until one succeeds."""
+        self.on_moved: Callable[[list[Moved]], None] | None = None
+        """Called with what moved in each transaction, once that is committed and before the next; it must be quick."""
         self.on_trouble: Callable[[], None] = lambda: None
         """Called when writing begins to fail, by the thread for which it did."""
 
@@ -306,6 +309,9 @@ class Database:
                 self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
             changes = connection.total_changes
+            on_moved = self.on_moved
+            moved: list[Moved] | None = None if on_moved is None else []
+            listen(moved)
             try:
                 yield connection
             except BaseException:
@@ -320,6 +326,8 @@ class Database:
                 raise
             if connection.total_changes != changes:
                 self.trouble = None
+            if on_moved is not None and moved:
+                on_moved(moved)
 
     def ensure_writable(self) -> None:
         """After writing has failed: whether it would succeed now, with room to go on. Raises `DatabaseUnwritable`.
