@@ -185,3 +185,19 @@ def test_top_needs_a_terminal(busy: Busy) -> None:
     )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "tusd-agent: top needs a terminal\nhint: tusd-agent status --watch prints again and again\n"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("columns", "environment"), [(80, {}), (200, {}), (80, {"NO_COLOR": "1", "PYTHONIOENCODING": "ascii"})]
+)
+def test_the_demonstration_fits(open_terminal: Open, columns: int, environment: dict[str, str]) -> None:
+    terminal = open_terminal("demo", columns=columns, **environment)
+    terminal.wait_for("Ctrl-C ends everything", 120)
+    terminal.press("\x03")
+    assert terminal.exit_code() == 0
+    written = terminal.read()
+    # Addresses and commands are there to be copied: they stand on one line however long it is.
+    assert [line for line in too_wide(written, columns) if "/tmp" not in line] == []
+    assert ("\x1b[3" in written) is ("NO_COLOR" not in environment)
+    assert "Traceback" not in written
