@@ -31,7 +31,6 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
         "The agent": {
             "run": _Row("run:run_command", "Run the agent until it is stopped."),
             "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
-            "reload": _Row("reloading:reload_command", "Have the agent read its configuration again."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
         },
         "As a service": {
@@ -50,6 +49,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "doctor": _Row("doctor:doctor_command", "Look whether everything is right."),
             "explain": _Row("explain:explain_command", "Say what becomes of a file, and why."),
             "metrics": _Row("metrics:metrics_command", "Print the metrics for Prometheus."),
+            "wait": _Row("waiting:wait_command", "Wait until files have arrived, for scripts."),
             "verify": _Row("verify:verify_command", "Compare files with what was sent."),
         },
         "Telling": {
@@ -62,6 +62,8 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "pause": _Row("pausing:pause_command", "Let nothing be sent for a while."),
             "resume": _Row("pausing:resume_command", "Let it go on."),
             "limit": _Row("limiting:limit_command", "Say how fast files may be sent."),
+            "add": _Row("adding:add_command", "Have files looked at now."),
+            "reload": _Row("reloading:reload_command", "Read the configuration again."),
             "rescan": _Row("orders:rescan_command", "Read watched folders now."),
         },
     }

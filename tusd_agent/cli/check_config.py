@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..config import ConfigError, EndpointSettings, LimitSettings, Problem, Settings, WatchSettings, load, printable
-from ..intake.disks import file_system_type, is_remote
+from ..mounts import file_system_type, is_remote
 
 # EX_CONFIG of sysexits.h; the unit does not restart after it.
 EXIT_BAD_CONFIG = 78

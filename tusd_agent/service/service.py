@@ -1,6 +1,8 @@
 """The composition root: builds every part from the settings, starts them in order, stops them in reverse."""
 
 import logging
+import math
+import os
 import signal
 import sqlite3
 import threading
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..config import Settings, load
 from ..control.commands import Commands
+from ..control.events import Events
 from ..control.refusals import Refused, not_now
 from ..control.replies import Status
 from ..control.replies_changes import ReloadReply
@@ -29,11 +32,12 @@ from ..jobs.orders import Orders
 from ..jobs.reader import Reader
 from ..jobs.room import MAY_PASS, hint_of
 from ..jobs.standing import Standing
-from ..systemd import Notifier
+from ..systemd import Notifier, watchdog_seconds
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
 from .changing import Changing, apply_limits, scope_words
 from .reloading import Parts, Reloading
 from .reporting import Reporting, plural
+from .watchdog import Verdict
 
 if TYPE_CHECKING:
     from .metrics import Metrics
@@ -45,6 +49,14 @@ EXIT_CONFIG = 78
 
 NOTIFY_SECONDS = 10.0
 STOP_SECONDS = 4.0
+
+LONGEST_START_SECONDS = 3600.0
+"""A large database may have to be checked, or made a newer version's, before the agent is up."""
+
+LONGEST_STOP_SECONDS = 60.0
+
+INTAKE_STOP_SECONDS = 2.0
+"""A folder that does not answer keeps the thread that looks at it; what it may still queue is found again."""
 STORE_RETRY_SECONDS = 5.0
 RELOAD_PATIENCE_SECONDS = 10.0
 
@@ -125,6 +137,10 @@ class Service:
             lambda: self._settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock
         )
         self._reporting = reporting
+        self._events = Events(clock, self._listening)
+        self._vitals = reporting.vitals
+        self._watchdog_seconds = watchdog_seconds(environ, os.getpid())
+        self._vitals.watched_by(self._watchdog_seconds)
         self._changing = Changing(
             lambda: self._settings,
             self._orders,
@@ -133,12 +149,21 @@ class Service:
             self._pool,
             self.bandwidth,
             self.reload,
+            self._events,
             clock,
         )
         self._metrics: Metrics | None = None
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing, self.metrics),
+            Commands(
+                reader,
+                reporting.status,
+                reporting.flights,
+                reporting.explain,
+                self._changing,
+                self.metrics,
+                self._events,
+            ),
             group=settings.agent.socket_group,
         )
         self._life = threading.RLock()
@@ -155,14 +180,28 @@ class Service:
         Each time that `reload_asked` is set the configuration is read again; several times while that goes on count
         as one.
         """
-        self.start(stop)
+        with self._notifier.extending(LONGEST_START_SECONDS):
+            self.start(stop)
         if reload_asked is not None:
             threading.Thread(target=self._reload_when, args=(reload_asked,), name="reload", daemon=True).start()
+        every_seconds = min(NOTIFY_SECONDS, (self._watchdog_seconds or math.inf) / 4) if self._notified else None
+        verdict = Verdict(True)
         try:
-            while not stop.wait(NOTIFY_SECONDS if self._notified else None):
-                self._notifier.status(self._reporting.line())
+            while not stop.wait(every_seconds):
+                verdict = self._show_life(verdict)
         finally:
-            self.stop()
+            with self._notifier.extending(LONGEST_STOP_SECONDS):
+                self.stop()
+
+    def _show_life(self, before: Verdict) -> Verdict:
+        """Tells systemd how things are; that the agent is alive only if it is."""
+        verdict = self._vitals.look()
+        if verdict.alive:
+            self._notifier.watchdog()
+        if verdict.problem is not None and before.problem is None:
+            log.log(logging.WARNING if verdict.alive else logging.CRITICAL, "%s", verdict.problem)
+        self._notifier.status(verdict.problem or self._reporting.line())
+        return verdict
 
     def start(self, stop: threading.Event | None = None) -> None:
         """Lock, store, recover, control, workers, READY=1, watch, first scan: in this order.
@@ -198,6 +237,8 @@ class Service:
                 self._control.start()
         threading.excepthook = self._thread_died
         self._pool.start()
+        if self._database.unchecked:
+            threading.Thread(target=self._check_database, name="check").start()
         if any(watch.remove_empty_folders for watch in self._settings.watch):
             self._empty_folders.start()
         self._reporting.state = "ok"
@@ -226,6 +267,7 @@ class Service:
         log.error("%s. Nothing is taken or sent until then; it is tried every %.0f s", problem, STORE_RETRY_SECONDS)
         self._notifier.ready()
         while True:
+            self._notifier.watchdog()
             self._notifier.status(problem)
             if stop.wait(STORE_RETRY_SECONDS):
                 return False
@@ -238,6 +280,12 @@ class Service:
             else:
                 self._reporting.waits_for = None
                 return True
+
+    def _check_database(self) -> None:
+        """Beside the work, after a kill; `Database.close` ends it."""
+        self._database.check()
+        if self._database.damage is not None:
+            log.error("%s", self._database.damage)
 
     def _thread_died(self, died: threading.ExceptHookArgs) -> None:
         """Of any thread, ours or a library's: it is said, and what depends on it is looked at, now."""
@@ -261,7 +309,13 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         try:
-            self._open_database()
+            try:
+                self._open_database()
+            except sqlite3.DatabaseError:
+                if self._database.damage is None:
+                    raise
+                self._database.close()
+                self._open_database()  # now that it is known to be damaged, what can be read of it is saved
         except DatabaseUnwritable as error:
             self._database.close()
             self._lock.release()
@@ -278,7 +332,11 @@ class Service:
         recovered = self._claims.recover()
         if self._database.loss is None and not clean:
             log.warning(
-                "the last run did not end cleanly; the database is intact, %s put back", plural(recovered, "job")
+                "the last run did not end cleanly; %s put back%s",
+                plural(recovered, "job"),
+                ", and the database is looked over meanwhile"
+                if self._database.unchecked
+                else ", the database is intact",
             )
         if self._database.witness_problem is not None:
             log.warning("%s", self._database.witness_problem)
@@ -298,7 +356,9 @@ class Service:
                 raise not_now("the agent is stopping")
             self._notifier.reloading()
             try:
-                return self._reloading.reload(self._stopping)
+                reply = self._reloading.reload(self._stopping)
+                self._events.tell("reload", reply)
+                return reply
             finally:
                 self._notifier.ready()
                 self._notifier.status(self._reporting.line())
@@ -331,10 +391,12 @@ class Service:
     def _stop(self) -> None:
         ran, self._reporting.state = self._reporting.state == "ok", "stopping"
         self._notifier.stopping()
-        self._intake.stop()
+        if not self._intake.stop(INTAKE_STOP_SECONDS):
+            log.warning("a watched folder does not answer; the thread that looks at it is left behind")
         if not self._pool.stop(STOP_SECONDS):
             log.warning("a worker did not stop in time; its job goes on at the next start")
-        self._empty_folders.stop()
+        self._empty_folders.stop(INTAKE_STOP_SECONDS)
+        self._events.close("the agent stops")
         self._control.stop()
         threading.excepthook = threading.__excepthook__
         self._database.close()
@@ -353,6 +415,9 @@ class Service:
 
             self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
         return self._metrics.text()
+
+    def _listening(self, somebody: bool) -> None:
+        self._database.on_moved = self._events.moved if somebody else None
 
     def _wake(self) -> None:
         self._pool.wake()
