@@ -10,6 +10,7 @@ import click
 from ..control.replies import JobReply
 from ..control.troubles import FailedAttempt, JobDetail
 from ..jobs.model import shown
+from .completing import files
 from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
 from .page import encodable, page_of_stdout
 from .views import View, ask
@@ -21,7 +22,7 @@ _IN_TROUBLE = (*_WAITING, "failed", "held")
 
 
 @click.command("show")
-@click.argument("job", metavar="ID|PATH")
+@click.argument("job", metavar="ID|PATH", shell_complete=files)
 @json_option
 @config_option
 @socket_option
