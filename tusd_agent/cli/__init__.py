@@ -7,9 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
-from traceback import walk_tb
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,6 +104,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
             near = get_close_matches(args[0], names, 1)
             allowed = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names)}."
             ctx.fail(f"There is no command {args[0]!r}. {allowed}")
@@ -127,6 +127,8 @@ class LazyGroup(click.Group):
 
 def _of_output(error: OSError) -> bool:
     """Whether it was met by what writes to the terminal, or to where stdout leads instead."""
+    from traceback import walk_tb
+
     *_, (innermost, _) = walk_tb(error.__traceback__)
     return str(innermost.f_globals.get("__name__")).partition(".")[0] in ("click", "rich")
 
