@@ -51,7 +51,7 @@ def show_command(job: str, as_json: bool, config: Path | None, socket: Path | No
     else:
         width = page_of_stdout().width
         for line in _lines(encodable(found), time.time()):
-            for part in wrapped(line, width, "", " " * (2 + _WIDTH)):
+            for part in wrapped(line, width, "", " " * 4 if line.startswith(" " * 4) else " " * (2 + _WIDTH)):
                 say(part)
     raise SystemExit(exit_code)
 
