@@ -71,7 +71,7 @@ def _at(view: View, path: bytes) -> list[JobDetail]:
 def _lines(jobs: list[JobDetail], now: float) -> Iterator[str]:
     newest, *earlier = jobs
     yield from _job_lines(newest, now)
-    yield from _failures(newest["failures"], now)
+    yield from _failures(newest.get("failures", []), now)  # an agent that was not restarted yet may not tell
     if earlier:
         yield ""
         yield "earlier contents of this path:"
@@ -101,7 +101,7 @@ def _job_lines(job: JobDetail, now: float) -> Iterator[str]:
     texts = (
         ("last error", job["last_error"]),
         ("reason", job["reason"]),
-        ("what to do", job["hint"] if job["state"] in _IN_TROUBLE else None),
+        ("what to do", job.get("hint") if job["state"] in _IN_TROUBLE else None),
         ("sha-256", job["digest_sha256"]),
         ("upload", job["upload_url"]),
         ("uuid", job["uuid"]),
