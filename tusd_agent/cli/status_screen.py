@@ -38,7 +38,9 @@ def screen(status: Status | StoppedStatus, page: Page) -> str:
 
 
 def _screen(status: Status | StoppedStatus, page: Page) -> str:
-    blocks = [state_lines(status, page), folder_lines(status["folders"], status["now"], page)]
+    # Of an agent that does not run, the folders are those that have jobs.
+    folders = folder_lines(status["folders"], status["now"], page) if _runs(status) or status["folders"] else []
+    blocks = [state_lines(status, page), folders]
     if _runs(status) and status["folders"]:
         blocks.append(_watcher(status["watcher"], status["now"], page))
     blocks += [endpoint_lines(status["endpoints"], status["now"], page), upload_lines(status["in_flight"], page)]
