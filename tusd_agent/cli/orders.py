@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from ..control.replies import OrderReply
+from .completing import folders
 from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
 from .selecting import parts, selecting, selection
 from .views import tell
@@ -74,7 +75,7 @@ adopt_command = _command(
 
 
 @click.command("rescan")
-@click.argument("folder", required=False)
+@click.argument("folder", required=False, shell_complete=folders)
 @json_option
 @config_option
 @socket_option
