@@ -65,6 +65,14 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name in ("--config", "--socket", "--json"):
+                ctx.fail(f"{error.option_name} goes behind the command: tusd-agent status {error.option_name}")
+            raise
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in COMMANDS.values() for name in section]
 
