@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import logging
+import select
 import socket
 import time
 from contextlib import closing, suppress
@@ -12,6 +13,7 @@ from typing import cast
 
 from .arrivals import MAX_BODY_BYTES, MAX_REQUEST_BYTES, Arrival
 from .commands import JSON_TYPE, Answer, Asked, Commands
+from .events import Listener
 from .peer import peer_of
 from .replies import Error, TextReply, escaped
 
@@ -23,6 +25,12 @@ MAX_LEFT_READS = 32
 
 _LEFT_SECONDS = 0.3
 _LAST_WORD_SECONDS = 0.1
+
+_TAKE_SECONDS = 10.0
+"""So long a listener may take for what is sent to it at once: a few hundred lines."""
+
+_LOOK_SECONDS = 1.0
+"""So often it is looked whether a listener is still there while there is nothing to tell."""
 
 
 class _TooLarge(Exception):
@@ -102,10 +110,33 @@ class Exchange(BaseHTTPRequestHandler):
             return
         try:
             may_change = peer_of(self.connection).may_change(self._socket_gid)
-            self._reply(self._commands.answer(Asked(self.command, self.path, body, may_change)))
+            answer = self._commands.answer(Asked(self.command, self.path, body, may_change))
+            if answer.listener is not None:
+                self._stream(answer, answer.listener)
+            else:
+                self._reply(answer)
         except Exception:
             log.exception("the control socket can't answer %s", escaped(self.requestline))
             self.send_error(500)
+
+    def _stream(self, answer: Answer, listener: Listener) -> None:
+        """Sends what there is to tell until the other side has gone, does not take it, or all is told."""
+        head = {"Content-Type": answer.content_type, "Cache-Control": "no-store", "Connection": "close"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        log.debug("%s: begins", escaped(self.requestline))
+        watched = select.poll()
+        watched.register(self.connection, 0)  # that the other side is gone (POLLHUP) is told unasked
+        try:
+            block: bytes | None = f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("ascii")
+            while block is not None and not watched.poll(0):
+                if block:
+                    self.connection.settimeout(_TAKE_SECONDS)
+                    self.connection.sendall(block)
+                block = listener.take(_LOOK_SECONDS)
+        except OSError as error:
+            log.debug("a listener is let go: %s", error)
+        finally:
+            self._commands.events.leave(listener)
 
     def _read_body(self) -> bytes | None:
         """The body; None when it was refused. Raises `TimeoutError`."""

@@ -437,7 +437,7 @@ class Pool:
             stepped = abs(offset - self._wall_offset) > CLOCK_STEP_SECONDS
             self._wall_offset = offset
         if stepped:
-            self._claims.clamp(now, LONGEST_WAIT_SECONDS)
+            self._claims.clamp(now, LONGEST_WAIT_SECONDS, self._stopping.is_set)
 
     def _pay_debts(self) -> None:
         """Tells the rows what a failing database did not take, and puts back the jobs that are in nobody's hands."""
