@@ -5,11 +5,16 @@ every call does nothing, so the service never asks whether it runs under systemd
 """
 
 import socket
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 # systemd reads its socket in its main loop. A service must rather lose a word than stand still with it.
 SEND_TIMEOUT_SECONDS = 1.0
+
+EXTEND_EVERY_SECONDS = 3.0
+EXTENSION_SECONDS = 15.0
 
 
 class Notifier:
@@ -45,6 +50,27 @@ class Notifier:
     def watchdog(self) -> bool:
         """A sign of life, due at least every `watchdog_seconds`."""
         return self._send("WATCHDOG=1")
+
+    @contextmanager
+    def extending(self, at_most_seconds: float) -> Iterator[None]:
+        """Within, systemd waits longer than the unit's timeouts say, but no longer than `at_most_seconds`."""
+        over = threading.Event()
+
+        def ask() -> None:
+            until = time.monotonic() + at_most_seconds
+            while not over.wait(EXTEND_EVERY_SECONDS) and time.monotonic() < until:
+                self._send(f"EXTEND_TIMEOUT_USEC={EXTENSION_SECONDS * 1_000_000:.0f}\nWATCHDOG=1")
+
+        if self._address is None:
+            yield
+            return
+        asking = threading.Thread(target=ask, name="extending", daemon=True)
+        asking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            asking.join()
 
     def _send(self, message: str) -> bool:
         if self._address is None:

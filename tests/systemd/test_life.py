@@ -119,3 +119,80 @@ def test_started_without_network_or_server(service: Installed) -> None:
     service.restart()
     service.machine.run("tusd-agent", "retry", "all", check=False)  # it may be on its way already
     service.wait_until_arrived("a.txt")
+
+
+FREEZE = """
+import ctypes, os, sys, time
+ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+pid, name = int(sys.argv[1]), sys.argv[2]
+for thread in os.listdir(f"/proc/{pid}/task"):
+    if open(f"/proc/{pid}/task/{thread}/comm").read().startswith(name):
+        assert ptrace(16, int(thread), None, None) == 0, os.strerror(ctypes.get_errno())  # PTRACE_ATTACH
+        os.waitpid(int(thread), 0x40000000)  # __WALL
+        print("frozen", thread, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("threads", ["worker", "intake"])
+def test_threads_that_stand_still(service: Installed, threads: str) -> None:
+    """Stopped by a debugger, as by a mistake of the program: the agent is ended, with what it was at in the journal."""
+    service.configure()
+    service.drop_in("fast", "[Service]\nWatchdogSec=3\nRestartSec=100ms\n")
+    service.start()
+    before = service.pid()
+    service.machine.write("/usr/local/bin/freeze.py", FREEZE)
+    service.machine.sh(
+        f"systemd-run --quiet --collect --unit=freeze python3 /usr/local/bin/freeze.py {before} {threads}"
+    )
+    service.machine.wait_for(lambda: service.pid() not in (0, before), "another process", 40)
+    service.machine.sh("systemctl stop freeze || true")
+    said = service.machine.journal("-u", AGENT, "-n", "200")
+    assert f"standing still: {threads}" in said
+    assert "Watchdog timeout" in said
+    service.machine.sh(f"echo again > {OUTGOING}/a.txt", user="alice")
+    service.wait_until_arrived("a.txt")
+
+
+def test_one_worker_that_stands_still_is_survived(service: Installed) -> None:
+    service.configure()
+    service.drop_in("fast", "[Service]\nWatchdogSec=3\n")
+    service.start()
+    before = service.pid()
+    service.machine.write("/usr/local/bin/freeze.py", FREEZE)
+    service.machine.sh(
+        f"systemd-run --quiet --collect --unit=freeze python3 /usr/local/bin/freeze.py {before} worker-1"
+    )
+    began = time.monotonic()
+    number = 0
+    while time.monotonic() - began < 9.0:
+        service.machine.sh(f"echo {number} > {OUTGOING}/{number}.txt", user="alice")
+        service.wait_until_arrived(f"{number}.txt")
+        number += 1
+    assert service.pid() == before
+    service.machine.sh("systemctl stop freeze || true")
+
+
+@pytest.mark.parametrize("machine", ["service", "newer_service"])
+def test_reload(machine: str, request: pytest.FixtureRequest) -> None:
+    """A new folder is watched without a restart; a configuration that can't be used is refused, and nothing stops."""
+    service: Installed = request.getfixturevalue(machine)
+    service.configure()
+    service.machine.run("tusd-agent", "install-service")
+    notify = "notify" if machine == "service" else "notify-reload"
+    assert service.machine.shows(AGENT, "Type") == notify
+    before = service.pid()
+    service.machine.sh("install -d -m 2775 -o alice -g alice /srv/second")
+    good = service.machine.path(CONFIG).read_text()
+    service.machine.write(CONFIG, good + '\n[[watch]]\npath = "/srv/second"\nsettle_seconds = 0.2\n')
+    service.machine.run("systemctl", "reload", AGENT)
+    service.machine.sh("echo new > /srv/second/b.txt", user="alice")
+    service.wait_until_arrived("b.txt")
+    service.machine.write(CONFIG, good + '\n[[watch]]\npath = "/srv/second"\nafter_upload = "shred"\n')
+    assert service.machine.run("systemctl", "reload", AGENT, check=False).returncode != 0
+    assert "after_upload" in service.machine.journal("-u", AGENT, "-p", "err", "-n", "20")
+    service.machine.sh("echo still > /srv/second/c.txt", user="alice")
+    service.wait_until_arrived("c.txt")
+    assert service.pid() == before
+    assert service.state() == "active"

@@ -1,5 +1,6 @@
 """``tusd-agent run``: the agent itself, until a signal stops it."""
 
+import faulthandler
 import logging
 import os
 import signal
@@ -13,7 +14,7 @@ import click
 from .find import SOCKET_VARIABLE
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, socket_option, warn
 
-log = logging.getLogger("tusd_agent")
+log = logging.getLogger("tusd_agent.run")
 
 _STOPPING_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -42,6 +43,8 @@ def run_command(config: Path | None, socket: Path | None) -> None:
     except ConfigError as error:
         _end(str(error), EXIT_BAD_CONFIG)
     set_up_logging(settings.agent.log_level, settings.agent.log_format, os.environ)
+    # When systemd's watchdog ends it (SIGABRT), the log says what each thread was doing.
+    faulthandler.enable()
     if os.geteuid() == 0:
         log.warning(
             "the agent runs as root, and may read and delete everything: install-service gives it a user of its own"

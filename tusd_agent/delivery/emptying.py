@@ -66,13 +66,13 @@ class EmptyFolders:
         self._thread = threading.Thread(target=self._loop, name="empty-folders", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ends the thread; what waits stays as it is. Can be repeated."""
+    def stop(self, timeout_seconds: float | None = None) -> None:
+        """Ends the thread, or leaves it after that time where it hangs; what waits stays as it is. Can be repeated."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(timeout_seconds)
 
     def _loop(self) -> None:
         while True:

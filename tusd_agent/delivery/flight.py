@@ -25,9 +25,15 @@ class FlightFigures:
 class Flight:
     """Written by one worker, read by whoever asks for the status; `stop` may be set by anybody."""
 
-    def __init__(self, job: Job, started_at: float, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        job: Job,
+        started_at: float,
+        monotonic: Callable[[], float] = time.monotonic,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.job = job
-        self.stop = threading.Event()
+        self.stop = stop or threading.Event()
         self.phase = "starting"
         self._owed: list[Callable[[Job], Job]] = []
         self._started_at = started_at

@@ -18,6 +18,7 @@ from ..jobs.standing import Pauses
 from ..jobs.states import WORKING
 from ..jobs.story import about
 from ..jobs.waiting import Head
+from ..pulse import Pulses
 from ..tus.errors import masked
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
@@ -70,6 +71,7 @@ class Pool:
         self._tally = Tally()
         self._outages = Outages(claims.waiting_for, clock, monotonic)
         self._worker = Worker(claims, uploader, note, is_present, self, self._tally, clock=clock, rng=self._rng)
+        self.pulses = Pulses(monotonic)
         self._changed = threading.Condition()
         self._news = 0
         self._stopping = threading.Event()
@@ -269,6 +271,7 @@ class Pool:
 
     def _loop(self) -> None:
         while not self._stopping.is_set() and not self._is_too_many():
+            self.pulses.beat()
             with self._changed:
                 seen = self._news
             # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
@@ -291,7 +294,8 @@ class Pool:
                 wait_seconds = DATABASE_RETRY_SECONDS
             with self._changed:
                 if self._news == seen and not self._stopping.is_set():
-                    self._changed.wait(wait_seconds)
+                    self._changed.wait(self.pulses.rest(wait_seconds))
+        self.pulses.end()
 
     def run_once(self) -> bool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
@@ -352,7 +356,7 @@ class Pool:
                 if job is None:
                     continue
                 self._turns.served(head)
-                flight = Flight(job, now, self._monotonic)
+                flight = Flight(job, now, self._monotonic, self.pulses.flag())
                 self._flights[job.id] = flight
                 line.begin(job.id, large=head.kind.large)
                 # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.

@@ -48,7 +48,7 @@ def drop_in(host: Host, settings: Settings | None, config: Path | None = None) -
 
 def with_program(unit: str, host: Host, config: Path | None) -> str:
     """The shipped unit with this host's program in its commands, and the configuration where that is not the usual."""
-    for command in ("run", "check-config"):
+    for command in ("run", "reload"):
         unit = unit.replace(
             f"=/usr/local/bin/tusd-agent {command}\n", f"={command_line([*host.program, command, *_named(config)])}\n"
         )

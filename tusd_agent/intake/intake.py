@@ -16,6 +16,7 @@ from pathlib import Path
 from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.model import shown
+from ..pulse import Pulses
 from .canary import Canary
 from .doubts import Doubts, Stop
 from .explain import Explanation, explain
@@ -80,6 +81,7 @@ class Intake:
         self._retiring = Retiring(keep, list(self._followed.values()), clock)
         self._lock = threading.Lock()
         self._wanted: _Wanted | None = None
+        self.pulses = Pulses(monotonic)
         self._paused_until = 0.0
         self._ledger_problem: str | None = None
         self._woken = threading.Event()
@@ -93,21 +95,26 @@ class Intake:
         """Starts the threads: watching and the first scan begin at once."""
         self._stop.clear()
         self._threads = [
-            threading.Thread(target=self.run, args=(self._stop,), name="intake"),
-            threading.Thread(target=self.doubts.run, args=(self._stop,), name="intake-doubts"),
-            threading.Thread(target=self._retiring.run, args=(self._stop,), name="intake-retiring"),
+            threading.Thread(target=self.run, args=(self._stop,), name="intake", daemon=True),
+            threading.Thread(target=self.doubts.run, args=(self._stop,), name="intake-doubts", daemon=True),
+            threading.Thread(target=self._retiring.run, args=(self._stop,), name="intake-retiring", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
 
-    def stop(self) -> None:
-        """Ends the threads and the watches; nothing is queued any more when it has returned. Can be repeated."""
+    def stop(self, timeout_seconds: float | None = None) -> bool:
+        """Ends the threads and the watches; nothing is queued any more when it has returned `True`. Can be repeated.
+
+        `False`: after that time a thread still hangs in a file system that does not answer.
+        """
         self._stop.set()
         self._woken.set()
         self.doubts.wake()
+        deadline = None if timeout_seconds is None else self._monotonic() + timeout_seconds
         for thread in self._threads:
-            thread.join()
-        self._threads = []
+            thread.join(None if deadline is None else max(0.0, deadline - self._monotonic()))
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        return not self._threads
 
     def use(
         self, folders: Iterable[WatchedFolder], *, rescan_interval_seconds: float, keep: Keep | None
@@ -200,11 +207,13 @@ class Intake:
         """Ticks until `stop` is set, and waits in between until something is noted or due."""
         try:
             while not stop.is_set():
+                self.pulses.beat()
                 wait_seconds = self.tick(self._monotonic())
-                self._woken.wait(wait_seconds)
+                self._woken.wait(self.pulses.rest(wait_seconds))
                 self._woken.clear()
         finally:
             self.close()
+        self.pulses.end()
 
     def close(self) -> None:
         """Ends the watches: for who ticks without `run`."""
@@ -222,6 +231,7 @@ class Intake:
         for followed in self._followed.values():
             followed.read_notes(now)
         for followed in self._followed.values():
+            self.pulses.beat()
             if followed.available and self._paused_until <= now:
                 self._advance(followed, now)
         self._states = [followed.state(self._presence.problem(followed)) for followed in self._followed.values()]

@@ -36,6 +36,7 @@ from ..jobs.model import shown
 from ..jobs.reader import Count, Overview, Reader
 from ..jobs.standing import Pauses
 from ..jobs.states import WAITING, WORKING, State
+from .watchdog import Vitals
 
 
 class Reporting:
@@ -65,6 +66,7 @@ class Reporting:
         self._bandwidth = bandwidth
         self._clock = clock
         self._started_at = clock()
+        self.vitals = Vitals(intake.pulses, pool.pulses)
 
     def status(self) -> Status:
         """All that `status` shows, as one reply of the control socket. Its cost does not grow with the jobs."""
@@ -168,7 +170,8 @@ class Reporting:
         return reasons
 
     def _told(self) -> list[str]:
-        return [*self._intake.problems(), *([self._pool.problem] if self._pool.problem else [])]
+        told = [self._pool.problem, self.vitals.look().problem]
+        return [*self._intake.problems(), *(problem for problem in told if problem)]
 
     def line(self) -> str:
         """The same in one line, for systemd and the log."""
@@ -181,7 +184,9 @@ class Reporting:
         failed = sum(count.jobs for count in counts if count.state is State.FAILED)
         folders = len(self._settings().watch)
         watched = plural(folders, "folder")
-        line = f"{watched} watched, {plural(waiting, 'job')} waiting, {working} in flight, {failed} failed"
+        rate = sum(figures.rate_bytes_per_second for figures in self._pool.in_flight())
+        going = f"{working} in flight" + (f" at {rate / 1e6:.1f} MB/s" if working else "")
+        line = f"{watched} watched, {plural(waiting, 'job')} waiting, {going}, {failed} failed"
         pauses = self._pool.pauses
         if pauses.of_all:
             return f"paused; {line}"

@@ -1,6 +1,8 @@
 """The composition root: builds every part from the settings, starts them in order, stops them in reverse."""
 
 import logging
+import math
+import os
 import signal
 import sqlite3
 import threading
@@ -30,11 +32,12 @@ from ..jobs.orders import Orders
 from ..jobs.reader import Reader
 from ..jobs.room import MAY_PASS, hint_of
 from ..jobs.standing import Standing
-from ..systemd import Notifier
+from ..systemd import Notifier, watchdog_seconds
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
 from .changing import Changing, apply_limits, scope_words
 from .reloading import Parts, Reloading
 from .reporting import Reporting, plural
+from .watchdog import Verdict
 
 if TYPE_CHECKING:
     from .metrics import Metrics
@@ -46,6 +49,14 @@ EXIT_CONFIG = 78
 
 NOTIFY_SECONDS = 10.0
 STOP_SECONDS = 4.0
+
+LONGEST_START_SECONDS = 3600.0
+"""A large database may have to be checked, or made a newer version's, before the agent is up."""
+
+LONGEST_STOP_SECONDS = 60.0
+
+INTAKE_STOP_SECONDS = 2.0
+"""A folder that does not answer keeps the thread that looks at it; what it may still queue is found again."""
 STORE_RETRY_SECONDS = 5.0
 RELOAD_PATIENCE_SECONDS = 10.0
 
@@ -127,6 +138,9 @@ class Service:
         )
         self._reporting = reporting
         self._events = Events(clock, self._listening)
+        self._vitals = reporting.vitals
+        self._watchdog_seconds = watchdog_seconds(environ, os.getpid())
+        self._vitals.watched_by(self._watchdog_seconds)
         self._changing = Changing(
             lambda: self._settings,
             self._orders,
@@ -166,14 +180,28 @@ class Service:
         Each time that `reload_asked` is set the configuration is read again; several times while that goes on count
         as one.
         """
-        self.start(stop)
+        with self._notifier.extending(LONGEST_START_SECONDS):
+            self.start(stop)
         if reload_asked is not None:
             threading.Thread(target=self._reload_when, args=(reload_asked,), name="reload", daemon=True).start()
+        every_seconds = min(NOTIFY_SECONDS, (self._watchdog_seconds or math.inf) / 4) if self._notified else None
+        verdict = Verdict(True)
         try:
-            while not stop.wait(NOTIFY_SECONDS if self._notified else None):
-                self._notifier.status(self._reporting.line())
+            while not stop.wait(every_seconds):
+                verdict = self._show_life(verdict)
         finally:
-            self.stop()
+            with self._notifier.extending(LONGEST_STOP_SECONDS):
+                self.stop()
+
+    def _show_life(self, before: Verdict) -> Verdict:
+        """Tells systemd how things are; that the agent is alive only if it is."""
+        verdict = self._vitals.look()
+        if verdict.alive:
+            self._notifier.watchdog()
+        if verdict.problem is not None and before.problem is None:
+            log.log(logging.WARNING if verdict.alive else logging.CRITICAL, "%s", verdict.problem)
+        self._notifier.status(verdict.problem or self._reporting.line())
+        return verdict
 
     def start(self, stop: threading.Event | None = None) -> None:
         """Lock, store, recover, control, workers, READY=1, watch, first scan: in this order.
@@ -239,6 +267,7 @@ class Service:
         log.error("%s. Nothing is taken or sent until then; it is tried every %.0f s", problem, STORE_RETRY_SECONDS)
         self._notifier.ready()
         while True:
+            self._notifier.watchdog()
             self._notifier.status(problem)
             if stop.wait(STORE_RETRY_SECONDS):
                 return False
@@ -362,10 +391,11 @@ class Service:
     def _stop(self) -> None:
         ran, self._reporting.state = self._reporting.state == "ok", "stopping"
         self._notifier.stopping()
-        self._intake.stop()
+        if not self._intake.stop(INTAKE_STOP_SECONDS):
+            log.warning("a watched folder does not answer; the thread that looks at it is left behind")
         if not self._pool.stop(STOP_SECONDS):
             log.warning("a worker did not stop in time; its job goes on at the next start")
-        self._empty_folders.stop()
+        self._empty_folders.stop(INTAKE_STOP_SECONDS)
         self._events.close("the agent stops")
         self._control.stop()
         threading.excepthook = threading.__excepthook__
