@@ -110,8 +110,6 @@ def test_what_is_counted_and_measured(
 
     code, answer = agent.ask("GET", "/metrics", x=1)
     assert (code, answer["code"]) == (400, "bad_request")
-    linted("metrics", text=text)
-
     lines = [json.loads(line) for line in agent.log_text().splitlines()]
     (sent,) = (job for job in agent.jobs() if job["path"] == shown(os.fsencode(out / "0")))
     story = [line for line in lines if line.get("job") == sent["id"]]
@@ -122,6 +120,7 @@ def test_what_is_counted_and_measured(
     section = README.read_text().partition("### Metrics\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert {f"tusd_agent_{name}" for row in rows for name in re.findall("`(\\w+)`", row)} == read.names()
+    linted("metrics", text=text)
 
 
 def test_the_alerts_of_the_readme(tmp_path: Path) -> None:
