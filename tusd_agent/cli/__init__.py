@@ -75,6 +75,14 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name in ("--config", "--socket", "--json"):
+                ctx.fail(f"{error.option_name} goes behind the command: tusd-agent status {error.option_name}")
+            raise
+
     def main(self, *args: Any, **extra: Any) -> Any:
         """As click does it; an output that can't be written is an error of its own, and said."""
         try:

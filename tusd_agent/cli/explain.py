@@ -26,6 +26,8 @@ def explain_command(path: str, as_json: bool, config: Path | None, socket: Path 
 
     Example: tusd-agent explain /srv/outgoing/run-7.dat
     """
+    if not path:
+        raise click.UsageError("which file? Give its path")
     explanation = explain(socket, config, os.path.abspath(os.fsencode(path)))
     if as_json:
         say_json(explanation)

@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -77,6 +77,19 @@ def selection(given: dict[str, Any]) -> dict[str, Any]:
     if "ids" in members and "paths_b64" in members:
         raise click.UsageError("give either numbers or paths; for a file whose name is a number write ./NAME")
     return members
+
+
+def hint_for_none(members: Mapping[str, Any]) -> str:
+    """What to do where this selects no job; empty where there is nothing to be said."""
+    if "paths_b64" in members:
+        return "tusd-agent explain PATH says whether a file is taken, and what it waits for"
+    if "ids" in members:
+        return "tusd-agent jobs lists jobs with their numbers"
+    if "folder" in members or "endpoint" in members:
+        return "tusd-agent status lists folders and endpoints; --folder wants the path as it stands there"
+    if len(members) > 1:
+        return "all that is given must hold: leave something out, or see tusd-agent jobs"
+    return ""
 
 
 def parts(members: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -42,7 +42,7 @@ def show_command(job: str, as_json: bool, config: Path | None, socket: Path | No
         path = os.path.abspath(os.fsencode(job))
         found, exit_code = ask(socket, config, lambda view: _at(view, path))
         missing = f"there is no job for {shown(path)}"
-        hint = "a file has one when it lies in a watched folder, is taken by its filters and has settled"
+        hint = "tusd-agent explain says whether the file is taken, by which rule, and what it waits for"
     if not found:
         fail(missing, hint, exit_code or EXIT_FAILED)
     if as_json:

@@ -147,7 +147,8 @@ def look(paths: AgentPaths, question: Callable[[View], T], tell: Callable[[str],
 
     tell(f"tusd-agent: {not_running}")
     tell(f"hint: {START_HINT}")
-    tell(f"what its database {paths.database} says:")
+    if os.path.exists(paths.database):
+        tell(f"what its database {paths.database} says:")
     try:
         return question(StoredView(paths.database)), EXIT_NOT_RUNNING
     except DatabaseUnusable as error:
