@@ -28,19 +28,22 @@ def may(rooms: str = "", packages: str = "") -> May:
     return May(frozenset(rooms.split()), frozenset(packages.split()))
 
 
-EVERY_ROOM = "tus jobs beneath places trusted systemd config intake delivery control service demo installing pulse"
+EVERY_ROOM = (
+    "tus jobs beneath mounts places trusted systemd config intake delivery control service demo installing pulse"
+)
 # A room is a module or a package directly below tusd_agent; "" is tusd_agent itself, asked for its version.
 TABLE = {
     "tus": may(packages="requests urllib3 tenacity"),
     "jobs": may(),
     "beneath": may(),
+    "mounts": may(),
     "places": may(),
     "trusted": may(),
     "pulse": may(),
     "systemd": may(),
-    "config": may("places trusted", "pydantic pydantic_core pydantic_settings pathspec"),
+    "config": may("mounts places trusted", "pydantic pydantic_core pydantic_settings pathspec"),
     "installing": may("config"),
-    "intake": may("jobs beneath pulse", "watchdog pathspec"),
+    "intake": may("jobs beneath mounts pulse", "watchdog pathspec"),
     "delivery": may("jobs tus beneath trusted pulse", "tenacity"),
     "control": may("jobs", "prometheus_client"),
     "service": may(
@@ -52,7 +55,7 @@ TABLE = {
     "__main__": may("cli"),
     "": may("tus"),
 }
-MAY_ASK_THE_VERSION = set(TABLE) - {"tus", "jobs", "beneath", "places", "trusted", "pulse", "systemd"}
+MAY_ASK_THE_VERSION = set(TABLE) - {"tus", "jobs", "beneath", "mounts", "places", "trusted", "pulse", "systemd"}
 
 
 def modules(root: Path) -> list[Path]:

@@ -11,8 +11,11 @@ import sqlite3
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,8 +126,29 @@ def of_claims(many: Queue, few: Queue, rounds: int = 300) -> Iterable[Result]:
     yield Result("recover", seconds(many.claims.recover) * 1e3, 1000, "ms")
     yield Result("recover with nothing to do", seconds(many.claims.recover) * 1e3, 20, "ms")
     yield Result("clamp with nothing to do", seconds(lambda: many.claims.clamp(NOW, 3600.0)) * 1e3, 20, "ms")
+    yield from of_a_clamp(many)
     counts = statistics.median(seconds(Reader(many.database.path).counts) for _ in range(20))
     yield Result("counts, read from the database", counts * 1e3, 50, "ms")
+
+
+def of_a_clamp(many: Queue) -> Iterable[Result]:
+    """The clock was set back a year, and all that waits with it; how long others wait for the queue meanwhile."""
+    waits: list[float] = []
+    over = threading.Event()
+
+    def wait_for_the_queue() -> None:
+        while not over.is_set():
+            waits.append(seconds(many.claims.heads))
+
+    with ThreadPoolExecutor(1) as beside:
+        watching = beside.submit(wait_for_the_queue)
+        try:
+            took = seconds(lambda: many.claims.clamp(NOW - 365 * 86400, 3600.0))
+        finally:
+            over.set()
+        watching.result()
+    say([f"clamp of all: {took:.1f} s"])
+    yield Result("clamp of all: the longest that others wait", max(waits) * 1e3, 1000, "ms")
 
 
 def of_done(path: Path, folder: Path, count: int) -> Iterable[Result]:
@@ -147,17 +171,22 @@ def wait_for_more(sink: Sink) -> None:
 
 def of_the_agent(agent: Agent, sink: Sink) -> Iterable[Result]:
     """From the start, after a clean stop and after a kill, until something has arrived; what it takes and answers."""
-    for words, starts in (("a clean stop", 1), ("a kill", 3)):
+    # After a power cut the whole file is checked first: reading it all, and a second of processor time.
+    for words, starts, most in (("a clean stop", 1, 3), ("a kill", 3, 3), ("a kill and a reboot", 3, 6)):
         took = []
         for _ in range(starts):
             if agent.running:
                 agent.kill()
-            began_at = time.monotonic()
-            agent.start(wait=False)
-            wait_for_more(sink)
-            took.append(time.monotonic() - began_at)
-        # After a kill the whole file is checked: a second of processor time, and more where others want it too.
-        yield Result(f"from the start to the first upload, after {words}", min(took), 3, "s")
+            with closing(sqlite3.connect(agent.state_dir / "queue.db")) as connection:
+                if words == "a kill and a reboot":
+                    connection.execute("UPDATE agent SET value = 'another' WHERE key = 'boot'")
+                    connection.commit()
+                began_at = time.monotonic()
+                agent.start(wait=False)
+                wait_for_more(sink)
+                took.append(time.monotonic() - began_at)
+        say([f"after {words}: {', '.join(f'{seconds:.2f}' for seconds in took)} s"])
+        yield Result(f"from the start to the first upload, after {words}", min(took), most, "s")
         agent.wait_until(lambda status: status["in_flight"], 30)
         asked = sorted(seconds(agent.status) for _ in range(40))
         yield Result("status at the socket, while it uploads, 95 of 100", asked[37] * 1e3, 50, "ms")

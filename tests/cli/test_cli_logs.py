@@ -52,6 +52,24 @@ def test_a_record_is_one_line_without_control_characters() -> None:
     assert line.endswith("ValueError: first | second")
 
 
+@pytest.mark.parametrize("formatter", [TextFormatter(timestamps=True), JsonFormatter()])
+def test_tracebacks_give_nothing_away(formatter: logging.Formatter) -> None:
+    try:
+        try:
+            raise OSError("Pool(host='x'): Max retries exceeded with url: /files/geheimes-upload?sig=geheim2 (y)")
+        except OSError as error:
+            headers = {"Authorization": "Bearer geheim-3-und-lang", "X": "y"}
+            raise ValueError(
+                f"http://u:geheim4@h/files/geheimer-name?sig=geheim5: {headers}, basic Z2VoZWltNjp4"
+            ) from error
+    except ValueError as error:
+        line = formatter.format(record("http://h/?geheim7 failed", error=error))
+    assert "geheime" not in line
+    assert not re.search(r"geheim\d|geheim-3|Z2Vo", line)
+    assert "http://h/files/gehe" in line
+    assert "Max retries exceeded with url: /files/gehe" in line
+
+
 def test_json_is_one_object_a_line() -> None:
     line = JsonFormatter().format(record("Ü\n\x1b", logging.WARNING, error=raised()))
     assert "\n" not in line

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
 from tests.control.served import Served
 from tests.support.agent import Agent
 from tests.support.files import wait_for
@@ -183,6 +185,28 @@ def test_a_reader_that_has_enough_is_no_error(served: Served) -> None:
         child.stdout.close()
         assert b"Traceback" not in child.stderr.read()
         child.wait(30)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"), [("status", "1"), ("jobs --json", ""), ("check-config", ""), ("--help", "1")]
+)
+def test_an_output_that_can_not_be_written_is_said(served: Served, arguments: str, unbuffered: str) -> None:
+    served.enqueue(b"a")
+    served.fail()
+    served.server.start()
+    named = environment(TUSD_AGENT_AGENT__SOCKET=str(served.socket), PYTHONUNBUFFERED=unbuffered)
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [*COMMAND, *arguments.split()],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=named,
+            check=False,
+            timeout=60,
+        )
+    assert ended.stderr == "tusd-agent: what it has to say can't be written: No space left on device\n"
+    assert ended.returncode == 1
 
 
 def test_a_named_configuration_must_be_there(tmp_path: Path) -> None:

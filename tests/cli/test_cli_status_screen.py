@@ -85,7 +85,7 @@ def test_when_all_is_well() -> None:
         "\n"
         "Total:    3 waiting (12 MiB), 0 uploading, 1204 done, 0 failed\n"
         "Today:    112 arrived (3.0 GiB), 1 failed; 99.1 % of the last 24 h arrived\n"
-        "Speed:    3.5 MiB/s over 1 h, 3.5 MiB/s over 24 h\n"
+        "Speed:    3.5 MiB/s over 1 h, 3.5 MiB/s over 24 h; at that of 1 h the rest takes 3 s\n"
         "Database: 2.0 MiB"
     )
 

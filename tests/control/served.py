@@ -1,20 +1,36 @@
 """A real queue with jobs in it, and the control socket that answers for it."""
 
+import os
 import shutil
 import socket
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.files import wait_for
 from tusd_agent.control.commands import Commands
+from tusd_agent.control.events import Events
 from tusd_agent.control.figures import instants, periods
-from tusd_agent.control.refusals import bad_configuration
-from tusd_agent.control.replies import InFlight, Status, Watcher, bytes_by_state, jobs_by_state, pause_replies
-from tusd_agent.control.replies_changes import Limit, LimitsReply, PauseReply, ReloadReply
+from tusd_agent.control.refusals import bad_configuration, outside
+from tusd_agent.control.replies import (
+    InFlight,
+    Status,
+    Watcher,
+    bytes_by_state,
+    job_reply,
+    jobs_by_state,
+    path_b64,
+    pause_replies,
+)
+from tusd_agent.control.replies_changes import AddReply, Limit, LimitsReply, PauseReply, ReloadReply
 from tusd_agent.control.server import ControlServer
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
 from tusd_agent.jobs.ledger import Ledger
-from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place
+from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place, shown
 from tusd_agent.jobs.orders import Applied, Orders, Verb
 from tusd_agent.jobs.reader import Reader
 from tusd_agent.jobs.selection import Selection
@@ -41,7 +57,8 @@ class Served:
         self.in_flight: list[InFlight] = []
         self.orders = Orders(self.database)
         self.standing = Standing(self.database)
-        self.commands = Commands(self.reader, self.status, lambda: self.in_flight, doing=self)
+        self.events = Events(on_listening=self._listening)
+        self.commands = Commands(self.reader, self.status, lambda: self.in_flight, doing=self, events=self.events)
         self.server = ControlServer(self.socket, self.commands, deadline_seconds=30)
         self.state = "ok"
         self.reasons: list[str] = []
@@ -92,6 +109,16 @@ class Served:
             raise bad_configuration(self.problems)
         return ReloadReply(file="/etc/x.toml", changed=["agent.workers: 4 → 8"], needs_restart=[], warnings=[], held=0)
 
+    def add(self, path: bytes) -> AddReply:
+        folder = os.fsencode(FOLDER)
+        if not path.startswith(folder + b"/"):
+            raise outside(path)
+        jobs = self.reader.at(Place.below(FOLDER, path[len(folder) + 1 :]))
+        return AddReply(
+            path=shown(path), path_b64=path_b64(path), folder=FOLDER, added=not jobs, waits_for="rest", hint="wait",
+            job=job_reply(jobs[0]) if jobs else None,
+        )  # fmt: skip
+
     def enqueue(self, *relative: bytes, folder: str = FOLDER, size: int = 10, now: float = 100.0) -> None:
         """A pending job for each path; the n-th has inode and mtime of its own."""
         first = sum(count.jobs for count in self.reader.counts()) + 1
@@ -110,7 +137,11 @@ class Served:
         """The next pending job becomes a failed one with an upload."""
         return self.claims.fail(self.claims.created(self.claim(), UPLOAD_URL), error, 300.0, reason)
 
+    def _listening(self, somebody: bool) -> None:
+        self.database.on_moved = self.events.moved if somebody else None
+
     def close(self) -> None:
+        self.events.close("the test is over")
         self.server.stop()
         self.database.close()
         shutil.rmtree(self.short, ignore_errors=True)
@@ -120,8 +151,15 @@ def connected(path: Path, timeout_seconds: float = 5.0) -> socket.socket:
     """A bare connection to the socket."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.settimeout(timeout_seconds)
-    connection.connect(str(path))
-    return connection
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            connection.connect(str(path))
+        except BlockingIOError:  # too many wait to be accepted; a blocking socket would wait itself, unix(7)
+            assert time.monotonic() < deadline, "the server accepts nobody"
+            time.sleep(0.001)
+        else:
+            return connection
 
 
 def all_of(connection: socket.socket) -> bytes:
@@ -130,3 +168,34 @@ def all_of(connection: socket.socket) -> bytes:
     while block := connection.recv(65536):
         received += block
     return received
+
+
+@contextmanager
+def busy(served: Served) -> Iterator[None]:
+    """A server that answers one request and has another waiting, and has no room for more."""
+    go_on, asked, plain = threading.Event(), threading.Event(), served.status
+
+    def slow() -> Status:
+        asked.set()
+        go_on.wait(20)
+        return plain()
+
+    served.commands.status = slow
+    server = ControlServer(served.socket, served.commands, deadline_seconds=60, max_connections=1, max_waiting=1)
+    server.start()
+    request = b"GET /v1/status HTTP/1.1\r\nHost: agent\r\n\r\n"
+    try:
+        with connected(served.socket) as answered, connected(served.socket) as waiting:
+            answered.sendall(request)
+            assert asked.wait(10)
+            waiting.sendall(request)
+            waits = server._ready  # nobody outside can tell whether it waits already
+            wait_for(lambda: len(waits) == 1, 10, "a request that waits")
+            yield
+            go_on.set()
+            assert all_of(answered).startswith(b"HTTP/1.1 200 ")
+            assert all_of(waiting).startswith(b"HTTP/1.1 200 ")
+    finally:
+        go_on.set()
+        served.commands.status = plain
+        server.stop()

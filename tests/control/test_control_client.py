@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.served import Served, connected
+from tests.control.served import Served, busy, connected
 from tusd_agent.control.client import ControlClient, ControlError, NoAnswer, NotAllowed, NotRunning
-from tusd_agent.control.server import MAX_CONNECTIONS, ControlServer
 
 NOBODY = 65534
 
@@ -130,14 +129,6 @@ def test_somebody_else_on_the_socket_is_said(served: Served, body: bytes) -> Non
 
 
 def test_a_busy_agent_says_so(served: Served) -> None:
-    server = ControlServer(served.socket, served.commands, deadline_seconds=60)
-    server.start()
-    holding = [connected(served.socket) for _ in range(MAX_CONNECTIONS)]
-    try:
-        with pytest.raises(ControlError, match="too many connections") as raised:
-            ControlClient(served.socket).get("/v1/status")
-        assert raised.value.status == 503
-    finally:
-        for connection in holding:
-            connection.close()
-        server.stop()
+    with busy(served), pytest.raises(ControlError, match="too many requests") as raised:
+        ControlClient(served.socket).get("/v1/status")
+    assert raised.value.status == 503

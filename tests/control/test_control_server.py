@@ -4,6 +4,7 @@ import grp
 import json
 import logging
 import os
+import select
 import socket
 import stat
 import threading
@@ -14,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.control.served import Served, all_of, connected
+from tests.control.served import Served, all_of, busy, connected
 from tests.support.control import ask
 from tests.support.files import wait_for
-from tusd_agent.control.exchange import MAX_REQUEST_BYTES
+from tusd_agent.control.arrivals import MAX_ARRIVING, MAX_BODY_BYTES, MAX_HELD_BYTES, MAX_REQUEST_BYTES
 from tusd_agent.control.replies import Status
-from tusd_agent.control.server import MAX_CONNECTIONS, ControlServer, SocketInUse, SocketUnusable
+from tusd_agent.control.server import ControlServer, SocketInUse, SocketUnusable
 
 REQUEST = b"GET /v1/status HTTP/1.1\r\nHost: agent\r\n\r\n"
 
@@ -283,20 +284,49 @@ def test_thirty_at_once_all_get_an_answer(served: Served) -> None:
     assert exchange(served.socket, REQUEST)[0] == 200
 
 
-def test_one_connection_too_many_is_refused_at_once_and_room_comes_back(served: Served) -> None:
+def test_who_says_nothing_keeps_nobody_waiting(served: Served) -> None:
     server = ControlServer(served.socket, served.commands, deadline_seconds=60)
     server.start()
     try:
         with ExitStack() as open_now:
-            for _ in range(MAX_CONNECTIONS):
-                open_now.enter_context(connected(served.socket))
-            status, body = exchange(served.socket, REQUEST)
-            assert (status, body["code"]) == (503, "busy")
-            with connected(served.socket) as silent:
-                assert all_of(silent).startswith(b"HTTP/1.1 503 ")
-        wait_for(lambda: exchange(served.socket, REQUEST)[0] == 200, 10, "room again")
+            for begun in [b"", b"GET /v1/st", b"POST /v1/rescan HTTP/1.1\r\nContent-Length: 9\r\n\r\n{"] * 60:
+                open_now.enter_context(connected(served.socket)).sendall(begun)
+            before = threading.active_count()
+            assert exchange(served.socket, REQUEST)[0] == 200
+            assert threading.active_count() <= before + 1
     finally:
         server.stop()
+
+
+def test_of_too_many_that_say_nothing_the_oldest_are_refused(served: Served) -> None:
+    served.server.start()
+    with ExitStack() as open_now:
+        first = open_now.enter_context(connected(served.socket))
+        for _ in range(MAX_ARRIVING):
+            open_now.enter_context(connected(served.socket))
+        assert exchange(served.socket, REQUEST)[0] == 200
+        assert all_of(first).startswith(b"HTTP/1.1 503 ")
+
+
+def test_of_bodies_that_do_not_end_the_largest_are_refused(served: Served) -> None:
+    served.server.start()
+    body = b"x" * (MAX_BODY_BYTES - 1)
+    with ExitStack() as open_now:
+        slow = []
+        for _ in range(1 + MAX_HELD_BYTES // len(body)):
+            slow.append(open_now.enter_context(connected(served.socket, 20)))
+            with suppress(BrokenPipeError):
+                slow[-1].sendall(b"POST /v1/rescan HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MAX_BODY_BYTES + body)
+        assert exchange(served.socket, REQUEST)[0] == 200
+        assert select.select(slow, [], [], 5)[0], "one of them was answered before its time"
+
+
+def test_one_request_too_many_is_refused_at_once_and_room_comes_back(served: Served) -> None:
+    with busy(served):
+        status, body = exchange(served.socket, REQUEST)
+        assert (status, body["code"]) == (503, "busy")
+    served.server.start()
+    assert exchange(served.socket, REQUEST)[0] == 200
 
 
 def test_an_error_of_the_program_stays_in_the_log(served: Served, caplog: pytest.LogCaptureFixture) -> None:

@@ -348,7 +348,7 @@ def test_it_is_run_though_the_file_is_gone_as_after_a_crash(
 
 def test_it_is_run_for_a_touched_file_whose_content_nothing_tells(program: Program, folder: Path, job: Job) -> None:
     (folder / "sub" / "file").chmod(0o600)
-    assert ran(folder, program("true"), replace(job, digest=None, digest_bytes=0)) == "the command was run"
+    assert ran(folder, program("true"), job._replace(digest=None, digest_bytes=0)) == "the command was run"
 
 
 def test_it_waits_for_a_writer(program: Program, folder: Path, job: Job) -> None:

@@ -4,7 +4,6 @@ import hashlib
 import os
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,7 +158,7 @@ def sent(folder: Path) -> tuple[Path, Job]:
     path.write_bytes(b"content")
     job = job_of(path, folder, digest=hashlib.sha256(b"content").digest())
     path.with_name("file.done").touch()
-    return path, replace(job, delivered_at=time.time() + 1)
+    return path, job._replace(delivered_at=time.time() + 1)
 
 
 def marked(folder: Path, **rules: str) -> FolderRules:
@@ -204,7 +203,7 @@ def test_after_a_crash_between_the_two_the_marker_goes_too(folder: Path, sent: t
 def test_a_marker_set_after_the_delivery_is_of_newer_content_and_stays(folder: Path, sent: tuple[Path, Job]) -> None:
     path, job = sent
     marker = path.with_name("file.done")
-    dispose(replace(job, delivered_at=marker.stat().st_ctime - 1), marked(folder, after_upload="delete"), GO_ON)
+    dispose(job._replace(delivered_at=marker.stat().st_ctime - 1), marked(folder, after_upload="delete"), GO_ON)
     assert names(path.parent) == ["b", "file.done"]
 
 

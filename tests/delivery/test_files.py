@@ -5,7 +5,6 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from uuid import UUID
 
@@ -273,7 +272,7 @@ def test_move_works_across_file_systems(folder: Path, sent: tuple[Path, Job]) ->
         aside = path.with_name(os.fsdecode(job.aside_name))
         aside.write_bytes(b"content")
         os.utime(aside, ns=(0, job.fingerprint.mtime_ns))
-        again = replace(job, fingerprint=Fingerprint.of(aside.stat()))
+        again = job._replace(fingerprint=Fingerprint.of(aside.stat()))
         assert dispose(again, move(folder, target), GO_ON).words == f"moved to {target}/sub/file"
         assert left(target) == {"sub/file": b"content"}
         assert left(folder) == {}
@@ -296,7 +295,7 @@ def test_a_crash_after_the_copy_leaves_one_copy_though_its_name_was_taken(folder
         aside = path.with_name(os.fsdecode(job.aside_name))
         aside.write_bytes(b"content")
         os.utime(aside, ns=(0, job.fingerprint.mtime_ns))
-        again = replace(job, fingerprint=Fingerprint.of(aside.stat()))
+        again = job._replace(fingerprint=Fingerprint.of(aside.stat()))
         assert dispose(again, move(folder, target), GO_ON).words == f"moved to {target}/sub/file~1"
         assert left(target) == {"sub/file": b"of somebody else", "sub/file~1": b"content"}
         assert left(folder) == {}

@@ -137,9 +137,15 @@ def test_two_callers_are_never_given_the_same_leftover(here: Delivering) -> None
         assert second is not None
         assert (first.upload_url, second.upload_url) == ("http://localhost/1", "http://localhost/2")
         assert third is None
+        assert d.claims.next_leftover_at(["default"]) == 10.0 + LEFTOVER_LEASE_SECONDS
+        assert d.claims.next_leftover_at(["other"]) is None
+        after_a_kill = Claims(d.database).leftover(10.0, ["default"])
+        assert after_a_kill == first
         again = d.claims.leftover(10.0 + LEFTOVER_LEASE_SECONDS, ["default"])
-        assert again is not None, "whoever had it died: somebody else gets it"
+        assert again is not None, "whoever had it hangs: somebody else gets it"
         assert again.attempts == 0
+        d.claims.settle_leftover(again, 5000.0)
+        assert d.claims.next_leftover_at(["default"]) == 2.0, "the other one's"
 
 
 def test_a_leftover_waits_while_the_breaker_of_its_endpoint_is_open(

@@ -63,6 +63,13 @@ def sent(it: Living, *names: str) -> None:
     it.send_all()
 
 
+def newest(it: Living) -> None:
+    """One more that has arrived and stays: the row with the highest id is never forgotten."""
+    (it.path / "newest").write_bytes(b"stays")
+    it.wait_for_names(b"newest")
+    it.send_all()
+
+
 def test_what_is_there_is_never_forgotten(it: Living) -> None:
     sent(it, "a", "d/b")
     rounds = Rounds(it)
@@ -72,18 +79,20 @@ def test_what_is_there_is_never_forgotten(it: Living) -> None:
 
 def test_what_is_gone_is_forgotten_when_it_was_gone_for_long_enough(it: Living) -> None:
     sent(it, "a", "d/b", "d/c")
+    newest(it)
     shutil.rmtree(it.path / "d")
     rounds = Rounds(it)
     assert rounds.after(1) == 0
     assert rounds.after(29) == 0
     assert rounds.after(2) == 2
-    assert it.names(State.DONE) == [b"a"]
+    assert it.names(State.DONE) == [b"a", b"newest"]
     with it.database.reading() as connection:
         assert connection.execute("SELECT path FROM directories").fetchall() == [(b"",)]
 
 
 def test_what_comes_back_begins_anew(it: Living) -> None:
     sent(it, "a")
+    newest(it)
     (it.path / "a").rename(it.base / "elsewhere")
     rounds = Rounds(it)
     assert rounds.after(1) == 0
@@ -137,9 +146,25 @@ def test_failed_held_and_waiting_jobs_stay(it: Living) -> None:
     assert it.names() == [b"a"]
 
 
+def test_a_number_is_never_given_to_a_second_job(it: Living) -> None:
+    sent(it, "a", "b")
+    for name in "ab":
+        (it.path / name).unlink()
+    rounds = Rounds(it)
+    assert rounds.after(1) == 0
+    assert rounds.after(31) == 1, "the one with the highest number stays"
+    numbers = {job.id for job in it.jobs()}
+    assert numbers == {2}
+    newest(it)
+    assert {job.id for job in it.jobs()} == {2, 3}
+    assert rounds.after(0) == 1
+    assert {job.id for job in it.jobs()} == {3}
+
+
 def test_the_room_is_given_back(it: Living) -> None:
     names = [f"{number:03}" + "x" * 200 for number in range(300)]
     sent(it, *names)
+    newest(it)
     for name in names:
         (it.path / name).unlink()
     rounds = Rounds(it)

@@ -13,9 +13,9 @@ import pytest
 from tests.intake.living import PATIENCE_SECONDS, SETTLE_SECONDS, Living, living
 from tests.support.files import wait_for, write
 from tusd_agent.beneath import at_rest
-from tusd_agent.intake.disks import file_system_type
 from tusd_agent.jobs.model import Fingerprint
 from tusd_agent.jobs.states import State
+from tusd_agent.mounts import file_system_type
 
 SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
 

@@ -73,6 +73,7 @@ def test_what_is_counted_and_measured(
     agent.wait_until(
         lambda status: status["jobs"]["done"] == 3 and status["endpoints"][1]["breaker"] == "open", 30, "arrived"
     )
+    assert agent.ask("POST", "/v1/pause", {"endpoint": "dead"})[0] == 200
     printed = agent.command("metrics")
     assert (printed.returncode, printed.stderr) == (0, "")
     text = printed.stdout
@@ -92,6 +93,9 @@ def test_what_is_counted_and_measured(
     assert read("breaker_state", endpoint="dead", state="open") == 1
     assert read("breaker_state", endpoint="default", state="closed") == 1
     assert read("rate_limit_bytes_per_second", endpoint="dead") == 1 << 20
+    assert read("oldest_waiting_job_time_seconds", folder=str(gone)) > read("start_time_seconds")
+    assert [labels["folder"] for labels in read.labels("oldest_waiting_job_time_seconds")] == [str(gone)]
+    assert read("paused", folder="", endpoint="dead") == 1
     assert read("folder_available", folder=str(gone)) == 1
     assert read("watcher_alive") == 1
     assert read("degraded") == 1

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.jobs.test_salvage import PAGE_BYTES, leaves_of
 from tests.servers import Server
 from tests.support.agent import Agent
 from tests.support.files import write
@@ -192,6 +194,37 @@ def test_with_a_damaged_database_the_agent_goes_on_and_sends_nothing_twice(
     assert sorted(upload.metadata["filename"] for upload in embedded_server.stored()) == [b"after", b"before"]
     assert agent.ask("POST", "/v1/jobs/adopt", {"error": "ledger lost"})[1]["changed"] == 1
     agent.wait_until(lambda status: status["state"] == "ok" and status["jobs"]["done"] == 2, 60)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("where", ["a page that the start reads", "a page that it does not"])
+def test_damage_after_a_kill_is_found_while_the_agent_works_or_before(
+    embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path, where: str
+) -> None:
+    """What it takes for a restart to mend it is never silent, and nothing that arrived is sent again."""
+    agent = agent_factory(embedded_server.url, [{"path": outgoing, "settle_seconds": 0.2}])
+    expected = {f"{number:03}.dat": write(outgoing / f"{number:03}.dat", 10, seed=number) for number in range(200)}
+    agent.start()
+    agent.wait_until(done(200), 60)
+    agent.kill()
+    database = agent.state_dir / "queue.db"
+    with closing(sqlite3.connect(database)) as connection:  # the last to close it would take the log away
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs_working'").fetchone()
+        page = root if where == "a page that the start reads" else leaves_of(database, "jobs")[3]
+        with open(database, "r+b") as file:
+            file.seek((page - 1) * PAGE_BYTES)
+            file.write(b"\xff" * PAGE_BYTES)
+        agent.start()
+        if where == "a page that it does not":
+            status = agent.wait_until(lambda it: any("restart the agent" in each for each in it["reasons"]), 60)
+            assert status["state"] == "degraded"
+            agent.stop()
+            agent.start()
+    status = agent.wait_until(lambda it: it["jobs"]["done"] + it["jobs"]["held"] == 200, 60)
+    assert (status["jobs"]["held"] > 0) == (where == "a page that it does not")
+    assert "of its jobs could be read" in agent.log_text()
+    assert_arrived_once(embedded_server, expected)
 
 
 def test_a_socket_path_that_is_too_long_is_refused_in_words(

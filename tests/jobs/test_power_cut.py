@@ -135,13 +135,31 @@ def test_every_power_cut(recorded: list[Call], tmp_path: Path, elsewhere: Path) 
     assert len(promises.gone) == ROUNDS * len(SIZES_BYTES) * disposed_of
 
 
+@pytest.mark.heavy
+def test_a_file_that_was_moved_has_its_new_name_on_the_disk_before_it_has_lost_the_old_one(
+    recorded: list[Call], tmp_path: Path
+) -> None:
+    """And both before anything else is done with the next."""
+    source, target = str(tmp_path / "move"), str(tmp_path / "sent")
+    moved: list[list[str]] = []
+    for call in recorded:
+        if call.name == "rename" and (os.path.dirname(call.paths[0]), os.path.dirname(call.paths[-1])) == (
+            source, target
+        ):  # fmt: skip
+            moved.append([])
+        elif call.name == "sync" and moved and call.paths[0] in (source, target):
+            moved[-1].append(call.paths[0])
+    assert len(moved) == ROUNDS * len(SIZES_BYTES)
+    assert all(synced == [target, source] for synced in moved), moved
+
+
 def _after(files: dict[str, bytes], promises: Promises, left: Path) -> list[str]:
     """What is wrong with the queue that these files hold, opened as at the next start."""
     shutil.rmtree(left)
     left.mkdir()
     for name, data in files.items():
         (left / name).write_bytes(data)
-    database = Database(left / "queue.db")
+    database = Database(left / "queue.db", boot=lambda: "the one after the power cut")
     database.open()
     database.close()
     broken = promises.broken_by(left / "queue.db")

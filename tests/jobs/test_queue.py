@@ -172,9 +172,21 @@ def test_after_the_clock_was_set_back_nothing_waits_for_it_to_catch_up(queue: Qu
     queue.ledger.enqueue([found(b"a", inode=1), found(b"b", inode=2)], 1.0)
     queue.claims.defer(queue.claimed(), 100_000.0, "down")
     queue.claims.defer(queue.claimed(), 150.0, "down")
+    assert queue.claims.clamp(100.0, 3600.0, lambda: True) == 0, "there is no time for it at a stop"
     assert queue.claims.clamp(100.0, 3600.0) == 1
     assert queue.claims.heads() == [Head(LANE, Kind(tried=True, large=False), 100.0)]
     assert queue.claimed(100.0).fingerprint.inode == 1
+
+
+def test_a_clock_set_back_is_clamped_in_steps(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tusd_agent.jobs.claims.CLAMP_STEP_JOBS", 3)
+    queue.ledger.enqueue([found(b"%d" % number, inode=number + 1) for number in range(10)], 100_000.0)
+    commits: list[str] = []
+    with queue.database.reading() as connection:
+        connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+    assert queue.claims.clamp(100.0, 3600.0) == 10
+    assert len(commits) == 4
+    assert [queue.claimed(100.0) for _ in range(10)]
 
 
 def test_interrupt_counts_no_attempt(queue: Queue) -> None:

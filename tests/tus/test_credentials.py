@@ -265,3 +265,14 @@ def test_upload_urls_do_not_show_in_tracebacks(server: FaultServer) -> None:
 )
 def test_redact(url: str, shown: str) -> None:
     assert redact(url) == shown
+
+
+def test_what_a_server_repeats_of_what_it_was_told_is_not_shown(server: FaultServer) -> None:
+    text = f"Invalid key s3cret for {SECRET}; site lab-7; /files/upload-0"
+    server.fail("POST", Fault(status=403, text=text), Fault(status=403, text="x" * 4090 + SECRET))
+    with quick(server.endpoint, headers={"Authorization": SECRET, "X-Site": "lab-7"}) as client:
+        for said in ("Invalid key ****** for ******; site lab-7; /files/upload-0", "x******"):
+            with pytest.raises(AuthRequired) as caught:
+                client.send(SOURCE)
+            assert str(caught.value).endswith(said)
+            assert (caught.value.server_text or "").endswith(said)

@@ -3,11 +3,15 @@
 Exit codes: 0 fine; 1 it failed; 2 wrong usage; 3 the agent is not running; 4 it does not answer; 78 bad configuration.
 """
 
+import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
+from traceback import walk_tb
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -27,7 +31,6 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
         "The agent": {
             "run": _Row("run:run_command", "Run the agent until it is stopped."),
             "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
-            "reload": _Row("reloading:reload_command", "Have the agent read its configuration again."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
         },
         "As a service": {
@@ -39,11 +42,14 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
         },
         "Looking": {
             "status": _Row("status:status_command", "Show how the agent is doing."),
+            "top": _Row("top:top_command", "Watch it live."),
             "jobs": _Row("jobs:jobs_command", "List jobs, newest first."),
             "show": _Row("show:show_command", "Show all there is to know of a job."),
             "errors": _Row("errors:errors_command", "Show what is wrong, and what to do."),
+            "doctor": _Row("doctor:doctor_command", "Look whether everything is right."),
             "explain": _Row("explain:explain_command", "Say what becomes of a file, and why."),
             "metrics": _Row("metrics:metrics_command", "Print the metrics for Prometheus."),
+            "wait": _Row("waiting:wait_command", "Wait until files have arrived, for scripts."),
             "verify": _Row("verify:verify_command", "Compare files with what was sent."),
         },
         "Telling": {
@@ -56,6 +62,8 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "pause": _Row("pausing:pause_command", "Let nothing be sent for a while."),
             "resume": _Row("pausing:resume_command", "Let it go on."),
             "limit": _Row("limiting:limit_command", "Say how fast files may be sent."),
+            "add": _Row("adding:add_command", "Have files looked at now."),
+            "reload": _Row("reloading:reload_command", "Read the configuration again."),
             "rescan": _Row("orders:rescan_command", "Read watched folders now."),
         },
     }
@@ -64,6 +72,19 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
 
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """As click does it; an output that can't be written is an error of its own, and said."""
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            if not _of_output(error):
+                raise
+            # What is left of it would be tried once more at the end of the program.
+            with suppress(OSError), open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), sys.stdout.fileno())
+            click.echo(f"tusd-agent: what it has to say can't be written: {error.strerror or error}", err=True)
+            raise SystemExit(1) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for section in COMMANDS.values() for name in section]
@@ -90,6 +111,12 @@ class LazyGroup(click.Group):
         for title, section in COMMANDS.items():
             with formatter.section(title):
                 formatter.write_dl([(name, row.line) for name, row in section.items()], col_max=18)
+
+
+def _of_output(error: OSError) -> bool:
+    """Whether it was met by what writes to the terminal, or to where stdout leads instead."""
+    *_, (innermost, _) = walk_tb(error.__traceback__)
+    return str(innermost.f_globals.get("__name__")).partition(".")[0] in ("click", "rich")
 
 
 @click.group(

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ..config import ConfigError, EndpointSettings, LimitSettings, Problem, Settings, WatchSettings, load, printable
-from ..intake.disks import file_system_type, is_remote
+from ..mounts import file_system_type, is_remote
 
 # EX_CONFIG of sysexits.h; the unit does not restart after it.
 EXIT_BAD_CONFIG = 78
@@ -21,7 +21,10 @@ _WIDTH = 14
 @click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_config_command(config: Path | None, as_json: bool) -> None:
-    """Check the configuration and print what holds; exit 78 when it can't be used."""
+    """Check the configuration and print what holds; exit 78 when it can't be used.
+
+    Example: tusd-agent check-config --config /etc/tusd-agent/config.toml
+    """
     try:
         settings = load(config, os.environ)
     except ConfigError as error:

@@ -12,6 +12,7 @@ from datetime import datetime
 
 from ..control.replies import escaped
 from ..jobs.story import FIELDS
+from ..tus.errors import masked
 
 LONGEST_LINE = 8192
 """In characters. The journal cuts lines at 48 KiB (LineMax=, journald.conf(5)), and a line is for people."""
@@ -48,11 +49,11 @@ class JsonFormatter(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "thread": record.threadName,
-            "message": _cut(record.getMessage()),
+            "message": _cut(masked(record.getMessage())),
             **{name: getattr(record, name) for name in FIELDS if hasattr(record, name)},
         }
         if record.exc_info:
-            document["exception"] = _cut(self.formatException(record.exc_info))
+            document["exception"] = _cut(masked(self.formatException(record.exc_info)))
         return json.dumps(document)
 
 
@@ -159,7 +160,7 @@ def _message(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if record.exc_info:
         text += "\n" + logging.Formatter().formatException(record.exc_info)
-    return " | ".join(escaped(line) for line in text.splitlines())
+    return " | ".join(escaped(line) for line in masked(text).splitlines())
 
 
 def _at(record: logging.LogRecord) -> str:

@@ -8,9 +8,9 @@ import click
 
 from ..control.replies import Status
 from .find import AgentPaths
-from .options import EXIT_FAILED, config_option, json_option, on_terminal, say, say_json, socket_option, warn
+from .options import EXIT_FAILED, config_option, fail, json_option, on_terminal, say, say_json, socket_option, warn
 from .page import encodable, page_of_stdout
-from .status_screen import screen
+from .status_screen import OtherVersion, screen
 from .views import StoppedStatus, Unseen, ask, find, look
 from .words import wrapped
 
@@ -42,7 +42,10 @@ def status_command(
     if as_json:
         say_json(status)
     else:
-        say(screen(encodable(status), page_of_stdout()))
+        try:
+            say(screen(encodable(status), page_of_stdout()))
+        except OtherVersion as other:
+            fail(str(other), other.hint, EXIT_FAILED)
     if check and exit_code == 0 and (status["state"] == "degraded" or status["jobs"].get("failed")):
         exit_code = EXIT_FAILED
     raise SystemExit(exit_code)
@@ -57,10 +60,12 @@ def _watch(paths: AgentPaths, every_seconds: float, as_json: bool) -> None:
             try:
                 status, _ = look(paths, lambda view: view.status(), lines.append)
             except Unseen as unseen:
-                lines += [f"tusd-agent: {unseen}", *([f"hint: {unseen.hint}"] if unseen.hint else [])]
-                say_it(None, lines)
+                say_it(None, [*lines, f"tusd-agent: {unseen}", *([f"hint: {unseen.hint}"] if unseen.hint else [])])
             else:
-                say_it(status, lines)
+                try:
+                    say_it(status, lines)
+                except OtherVersion as other:
+                    say_it(None, [f"tusd-agent: {other}", f"hint: {other.hint}"])
             threading.Event().wait(every_seconds)
     except KeyboardInterrupt:
         raise SystemExit(0) from None

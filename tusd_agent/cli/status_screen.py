@@ -9,11 +9,11 @@ from .limiting import limit_words
 from .page import Page
 from .pausing import pause_words
 from .views import StoppedStatus
-from .words import aligned, bar, cut_path, distance, duration, percent, plural, rate, size, width, wrapped
+from .words import aligned, bar, cut, cut_path, distance, duration, listed, percent, plural, rate, size, width, wrapped
 
 MAX_UPLOADS = 20
 """So many uploads in flight are shown: there can be 256, and the screen has one page."""
-BAR_COLUMNS = 10
+BAR_COLUMNS, LONGEST_BAR_COLUMNS = 10, 40
 NARROWEST_PATH = 12
 
 _COLOURS = {"ok": "green", "starting": "yellow", "stopping": "yellow", "degraded": "red", "not running": "red"}
@@ -21,17 +21,35 @@ _ALWAYS = (("pending", "waiting"), ("uploading", "uploading"), ("done", "done"),
 _IF_ANY = ("delivered", "disposing", "held", "cancelled", "vanished", "superseded")
 
 
+class OtherVersion(Exception):
+    """The reply lacks what is to be drawn: the running agent is of an older version than this command."""
+
+    hint = "restart the agent; until then --json shows what it says"
+
+    def __init__(self, status: Status | StoppedStatus, missing: KeyError) -> None:
+        version = escaped(str(status.get("version", "unknown")))
+        super().__init__(f"the agent that runs is another version ({version}): it does not tell {missing}")
+
+
 def screen(status: Status | StoppedStatus, page: Page) -> str:
-    """The whole screen."""
-    blocks = [_state(status, page), _folders(status["folders"], status["now"], page)]
+    """The whole screen. Raises `OtherVersion`."""
+    try:
+        return _screen(status, page)
+    except KeyError as missing:
+        raise OtherVersion(status, missing) from missing
+
+
+def _screen(status: Status | StoppedStatus, page: Page) -> str:
+    blocks = [state_lines(status, page), folder_lines(status["folders"], status["now"], page)]
     if _runs(status) and status["folders"]:
         blocks.append(_watcher(status["watcher"], status["now"], page))
-    blocks += [_endpoints(status["endpoints"], status["now"], page), _uploads(status["in_flight"], page)]
-    blocks.append(_sums(status, page))
+    blocks += [endpoint_lines(status["endpoints"], status["now"], page), upload_lines(status["in_flight"], page)]
+    blocks.append(sum_lines(status, page))
     return "\n\n".join("\n".join(block) for block in blocks if block)
 
 
-def _state(status: Status | StoppedStatus, page: Page) -> list[str]:
+def state_lines(status: Status | StoppedStatus, page: Page, *, brief: bool = False) -> list[str]:
+    """How it is, what was paused or limited by hand, and why it is degraded; `brief`: a line for each reason."""
     state = page.paint(status["state"], _COLOURS.get(status["state"], "yellow"))
     if any(_is_all(pause) for pause in status["paused"]):
         state += page.paint(", paused", "yellow")
@@ -44,7 +62,8 @@ def _state(status: Status | StoppedStatus, page: Page) -> list[str]:
     if _runs(status):
         limits = [limit_words(limit) for limit in status["limits_by_hand"]]
         shown += [text for words in limits for text in wrapped(words, page.width, "  ", "    ")]
-    return [line, *shown, *(text for reason in status["reasons"] for text in _problem(reason, page))]
+    problems = [_problem(reason, page)[: 1 if brief else None] for reason in status["reasons"]]
+    return [line, *shown, *(text for lines in problems for text in lines)]
 
 
 def _is_all(pause: Pause) -> bool:
@@ -55,7 +74,10 @@ def _runs(status: Status | StoppedStatus) -> TypeGuard[Status]:
     return "started_at" in status
 
 
-def _folders(folders: Sequence[Folder] | Sequence[FolderCounts], now: float, page: Page) -> list[str]:
+def folder_lines(
+    folders: Sequence[Folder] | Sequence[FolderCounts], now: float, page: Page, *, brief: bool = False
+) -> list[str]:
+    """The folders, each with its numbers and, unless `brief`, what else there is to say of it."""
     if not folders:
         return wrapped("No folder is watched: add a [[watch]] table to the configuration.", page.width)
     head = ["FOLDER", "WAITING", "UPLOADING", "TODAY", "DONE", "FAILED"]
@@ -67,7 +89,8 @@ def _folders(folders: Sequence[Folder] | Sequence[FolderCounts], now: float, pag
     top, *lines = [f"{path}{' ' * (widest - width(path))}  {line}" for path, line in zip(paths, numbers, strict=True)]
     shown = [top]
     for folder, line in zip(folders, lines, strict=True):
-        shown += [page.paint(line, "red") if folder["jobs"].get("failed") else line, *_below_folder(folder, now, page)]
+        shown.append(page.paint(line, "red") if folder["jobs"].get("failed") else line)
+        shown += [] if brief else _below_folder(folder, now, page)
     return shown
 
 
@@ -103,7 +126,7 @@ def _below_folder(folder: Folder | FolderCounts, now: float, page: Page) -> Iter
     if _watched(folder):
         facts += _of_scans(folder, now)
     if facts:
-        yield from wrapped(", ".join(facts), page.width, "  ", "  ")
+        yield from listed(facts, page.width, "  ", "  ")
     if _watched(folder) and folder["growing"]:
         example = escaped(folder["growing_example"] or "")
         words = f"{plural(folder['growing'], 'file')} still growing, such as {example}"
@@ -133,25 +156,31 @@ def _watcher(watcher: Watcher, now: float, page: Page) -> list[str]:
         facts.append(f"last proof of life {distance(watcher['canary_at'], now)}")
     counted = (("overflows", "overflow"), ("restarts", "restart"), ("gaps", "gap"))
     facts += [plural(watcher[key], word) for key, word in counted if watcher[key]]  # type: ignore[literal-required]
-    return wrapped(f"WATCHER  {', '.join(facts)}", page.width, "", "  ")
+    return listed(facts, page.width, "WATCHER  ", "  ")
 
 
-def _endpoints(endpoints: Sequence[Endpoint], now: float, page: Page) -> list[str]:
+def endpoint_lines(endpoints: Sequence[Endpoint], now: float, page: Page, *, brief: bool = False) -> list[str]:
+    """The endpoints, and how each is doing; `brief`: a line for each."""
     if not endpoints:
         return []
     names = aligned([["ENDPOINT"], *([escaped(one["name"])] for one in endpoints)])
     widest = max(map(width, names))
     room = None if page.width is None else max(page.width - widest - 2, NARROWEST_PATH)
-    shown = [f"{names[0]:<{widest}}  URL"]
+    shown = [names[0] if brief else f"{names[0]:<{widest}}  URL"]
     for one, name in zip(endpoints, names[1:], strict=True):
+        if brief:
+            words = cut(", ".join(_endpoint_words(one, now)), room, page.ellipsis)
+            line = f"{name}{' ' * (widest - width(name))}  {words}"
+            shown.append(page.paint(line, "yellow") if one["breaker"] == "open" else line)
+            continue
         url = cut_path(escaped(one["url"]), room, page.ellipsis)
         lines = [f"{name}{' ' * (widest - width(name))}  {url}"]
-        lines += wrapped(_endpoint_words(one, now), page.width, "  ", "  ")
+        lines += listed(_endpoint_words(one, now), page.width, "  ", "  ")
         shown += [page.paint(line, "yellow") for line in lines] if one["breaker"] == "open" else lines
     return shown
 
 
-def _endpoint_words(endpoint: Endpoint, now: float) -> str:
+def _endpoint_words(endpoint: Endpoint, now: float) -> list[str]:
     words = [_breaker_words(endpoint, now)]
     if endpoint["in_flight"]:
         words.append(f"{endpoint['in_flight']} in flight")
@@ -161,7 +190,7 @@ def _endpoint_words(endpoint: Endpoint, now: float) -> str:
         words.append(f"at most {rate(endpoint['rate_limit_bytes_per_second'])}")
     if endpoint["answered_at"] is not None:
         words.append(f"answered {distance(endpoint['answered_at'], now)}")
-    return ", ".join(words)
+    return words
 
 
 def _breaker_words(endpoint: Endpoint, now: float) -> str:
@@ -176,16 +205,18 @@ def _breaker_words(endpoint: Endpoint, now: float) -> str:
     return "accepts, but the last try failed" if endpoint["reason"] else "accepts"
 
 
-def _uploads(in_flight: Sequence[InFlight], page: Page) -> list[str]:
+def upload_lines(in_flight: Sequence[InFlight], page: Page, most: int = MAX_UPLOADS) -> list[str]:
+    """The uploads in flight, at most so many, with bars as long as the page has room for."""
     if not in_flight:
         return []
-    rows = [["IN FLIGHT", "", "SIZE", "RATE", "LEFT"], *(_upload_cells(one) for one in in_flight[:MAX_UPLOADS])]
+    columns = BAR_COLUMNS if page.width is None else max(BAR_COLUMNS, min(page.width - 80, LONGEST_BAR_COLUMNS))
+    rows = [["IN FLIGHT", "", "SIZE", "RATE", "LEFT"], *(_upload_cells(one, columns) for one in in_flight[:most])]
     left = aligned(rows, right=(1, 2, 3, 4))
     widest = max(map(width, left))
     room = None if page.width is None else max(page.width - widest - 2, NARROWEST_PATH)
-    files = ["FILE", *(f"#{one['id']} {escaped(one['path'])}" for one in in_flight[:MAX_UPLOADS])]
+    files = ["FILE", *(f"#{one['id']} {escaped(one['path'])}" for one in in_flight[:most])]
     shown = [f"{line:<{widest}}  {_file(file, room, page)}" for line, file in zip(left, files, strict=True)]
-    left_out = len(in_flight) - MAX_UPLOADS
+    left_out = len(in_flight) - most
     words = f"{page.ellipsis} and {left_out} more: tusd-agent jobs --state uploading"
     return [*shown, *(wrapped(words, page.width) if left_out > 0 else [])]
 
@@ -196,20 +227,23 @@ def _file(text: str, room: int | None, page: Page) -> str:
     return number + blank + cut_path(path, None if room is None else room - width(number + blank), page.ellipsis)
 
 
-def _upload_cells(one: InFlight) -> list[str]:
+def _upload_cells(one: InFlight, columns: int) -> list[str]:
     done = percent(one["offset_bytes"], one["size_bytes"])
     left = duration(one["eta_seconds"]) if one["eta_seconds"] is not None else escaped(one["phase"])
     speed = rate(one["rate_bytes_per_second"]) if one["rate_bytes_per_second"] else "-"
-    return [bar(one["offset_bytes"], one["size_bytes"], BAR_COLUMNS), done, size(one["size_bytes"]), speed, left]
+    return [bar(one["offset_bytes"], one["size_bytes"], columns), done, size(one["size_bytes"]), speed, left]
 
 
-def _sums(status: Status | StoppedStatus, page: Page) -> list[str]:
+def sum_lines(status: Status | StoppedStatus, page: Page, *, brief: bool = False) -> list[str]:
+    """All jobs together; `brief`: what matters most, a line for each."""
     rows = [
         ("Total:", _total(status)),
         ("Today:", _today(status["totals"])),
-        ("Speed:", _speed(status["totals"])),
+        ("Speed:", _speed(status)),
         ("Database:", size(status["database_bytes"])),
     ]
+    if brief:
+        return [cut(f"{title:<10}{words}", page.width, page.ellipsis) for title, words in rows[:3]]
     return [line for title, words in rows for line in wrapped(words, page.width, f"{title:<10}", " " * 10)]
 
 
@@ -232,9 +266,13 @@ def _percent(part: float) -> str:
     return "100 %" if part >= 1 else f"{min(part * 100, 99.9):.1f} %"
 
 
-def _speed(totals: Periods) -> str:
+def _speed(status: Status | StoppedStatus) -> str:
+    totals = status["totals"]
     hour, day = (period["bytes_per_second"] or 0.0 for period in (totals["last_hour"], totals["last_24_hours"]))
-    return f"{rate(hour)} over 1 h, {rate(day)} over 24 h"
+    words = f"{rate(hour)} over 1 h, {rate(day)} over 24 h"
+    left = status["bytes"].get("pending", 0) + status["bytes"].get("uploading", 0)
+    left -= sum(one["offset_bytes"] for one in status["in_flight"] if one["phase"] != "disposing")
+    return f"{words}; at that of 1 h the rest takes {duration(left / hour)}" if hour and left > hour else words
 
 
 def _sum(sizes: Mapping[str, int], state: str) -> str:

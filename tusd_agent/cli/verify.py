@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import click
 
-from ..config import ConfigError, CredentialError, EndpointSettings, Settings, load
+from ..config import ConfigError, load
 from ..control.replies import JobReply
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
 from .selecting import selecting, selection
+from .servers import certificate_of, headers_of, trust_of
 from .views import MAX_PAGE, View, ask, tell_of
 from .words import plural
 
@@ -139,8 +140,8 @@ def _copies(config: Path | None, socket: Path | None) -> Callable[[JobReply], It
         if url is None:
             raise OSError("its upload is not known")
         response = session.get(
-            url, headers=_headers(endpoint, settings), stream=True, timeout=SERVER_SECONDS, allow_redirects=False,
-            verify=str(endpoint.ca_file) if endpoint.ca_file else True, cert=_certificate(endpoint),
+            url, headers=headers_of(endpoint, settings), stream=True, timeout=SERVER_SECONDS, allow_redirects=False,
+            verify=trust_of(endpoint), cert=certificate_of(endpoint),
         )  # fmt: skip
         with response:
             if response.status_code != requests.codes.ok:
@@ -148,21 +149,6 @@ def _copies(config: Path | None, socket: Path | None) -> Callable[[JobReply], It
             yield from response.iter_content(BLOCK_BYTES)
 
     return copy_of
-
-
-def _headers(endpoint: EndpointSettings, settings: Settings) -> dict[str, str]:
-    try:
-        headers = endpoint.request_headers(settings.config_dir, os.environ)
-        return {name: value() if callable(value) else value for name, value in headers.items()}
-    except CredentialError as error:
-        raise OSError(str(error)) from error
-
-
-def _certificate(endpoint: EndpointSettings) -> str | tuple[str, str] | None:
-    if endpoint.client_cert is None:
-        return None
-    cert = str(endpoint.client_cert)
-    return (cert, str(endpoint.client_key)) if endpoint.client_key else cert
 
 
 def _show(verified: Verified, as_json: bool) -> None:

@@ -255,6 +255,14 @@ def tell(
     return answer[0]
 
 
+def of_agent(socket: Path | None, config: Path | None, question: Callable[[ControlClient], T]) -> T:
+    """What the question finds out from the running agent. Where there is no answer the command ends here."""
+    answer = _ask_agent(find(socket, config), lambda view: question(view.client))
+    if answer is None:
+        raise SystemExit(EXIT_NOT_RUNNING)
+    return answer[0]
+
+
 def set_to(socket: Path | None, config: Path | None, path: str, members: Mapping[str, Any]) -> Any:
     """The running agent's reply to what is set with PUT. Where there is none the command ends here."""
     answer = _ask_agent(find(socket, config), lambda view: view.client.put(path, members))

@@ -129,6 +129,12 @@ def wrapped(text: str, room: int | None, first: str = "", further: str = "") -> 
     return [*lines, line]
 
 
+def listed(facts: Sequence[str], room: int | None, first: str = "", further: str = "") -> list[str]:
+    """The facts with commas, as lines that have room, broken between them where it can."""
+    lines = wrapped(", ".join(fact.replace(" ", "\0") for fact in facts), room, first, further)
+    return [line.replace("\0", " ") for line in lines]
+
+
 def bar(part_bytes: int, whole_bytes: int, columns: int) -> str:
     """``[####......]``; full only when it is all there."""
     filled = columns if whole_bytes <= part_bytes else min(part_bytes * columns // whole_bytes, columns - 1)

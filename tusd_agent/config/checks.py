@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from ..mounts import is_in_doubt, is_network, mount_of
 from ..trusted import weakness_of
 from .credentials import CredentialError, bearer_from_environment, bearer_from_file
 from .models import AgentSettings, EndpointSettings, LimitSettings, WatchSettings
@@ -31,6 +32,13 @@ class Finding(NamedTuple):
 
 
 def check_agent(agent: AgentSettings) -> Iterator[Finding]:
+    mount = mount_of(str(agent.state_dir))
+    if mount is not None and is_network(mount.kind):
+        yield Finding(
+            ("agent", "state_dir"),
+            f"{agent.state_dir} lies on a network file system: {mount.kind}, mounted at {mount.point}",
+            "the database and its lock need a disk of this host: set agent.state_dir to a folder there",
+        )
     location = ("agent", "socket")
     length = len(os.fsencode(agent.socket))
     if length > LONGEST_SOCKET_PATH_BYTES:
@@ -184,6 +192,12 @@ def find_warnings(
     file: Path | None,
 ) -> Iterator[str]:
     """What holds, but is hardly meant so; one line each."""
+    mount = mount_of(str(agent.state_dir))
+    if mount is not None and is_in_doubt(mount.kind):
+        yield (
+            f"agent.state_dir: {agent.state_dir} lies on {mount.kind}, mounted at {mount.point}: if that leads to "
+            "another host, the database may be damaged and the lock may not hold; a disk of this host is safe"
+        )
     if not watches:
         yield "no folder is watched: there is no [[watch]]"
     for index, watch in enumerate(watches):

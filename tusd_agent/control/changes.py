@@ -10,15 +10,15 @@ from ..jobs.standing import Scope
 from .asking import Request, number_of
 from .refusals import Refused, bad, brief, no_such_job
 from .replies import Error, JobReply, OrderReply, RescanReply, job_reply, order_reply
-from .replies_changes import LimitsReply, PauseReply, ReloadReply
-from .selecting import MAX_JOB_ID, selection_of, whole_of
+from .replies_changes import AddReply, LimitsReply, PauseReply, ReloadReply
+from .selecting import MAX_JOB_ID, absolute_path, selection_of, whole_of
 
 MAX_LIMIT = 1000
 """So many jobs a request changes at most; there is a cursor for the rest."""
 
 MAX_RATE = 2**53
 
-Told = JobReply | OrderReply | RescanReply | PauseReply | LimitsReply | ReloadReply
+Told = JobReply | OrderReply | RescanReply | PauseReply | LimitsReply | ReloadReply | AddReply
 
 
 class Doing(Protocol):
@@ -44,6 +44,9 @@ class Doing(Protocol):
 
     def reload(self) -> ReloadReply:
         """Reads the configuration again and has it hold."""
+
+    def add(self, path: bytes) -> AddReply:
+        """Has an absolute path below a watched folder looked at now, by the folder's rules."""
 
 
 def _verb(request: Request) -> Verb:
@@ -95,6 +98,13 @@ def _resume(doing: Doing, request: Request) -> PauseReply:
     return doing.resume(_scope(request))
 
 
+def _add(doing: Doing, request: Request) -> AddReply:
+    _only(request, "path", "path_b64")
+    plain = _text(request, "path", "an absolute path")
+    encoded = _text(request, "path_b64", "the base64 of an absolute path")
+    return doing.add(absolute_path(encoded, plain))
+
+
 def _limit(doing: Doing, request: Request) -> LimitsReply:
     _only(request, "rate_bytes_per_second", "endpoint")
     endpoint = _text(request, "endpoint", "the name of an endpoint")
@@ -144,6 +154,7 @@ class Change:
 
 
 CHANGES: tuple[Change, ...] = (
+    Change("POST", "/v1/jobs", _add),
     Change("POST", "/v1/jobs/{verb}", _order),
     Change("POST", "/v1/jobs/{id}/{verb}", _order_one),
     Change("POST", "/v1/rescan", _rescan),

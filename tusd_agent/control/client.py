@@ -13,11 +13,14 @@ import http.client
 import json
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
+
+_QUEUE_FULL_SECONDS = 0.01
 
 
 class Unanswered(Exception):
@@ -110,7 +113,7 @@ class ControlClient:
 
     def _connect(self, connection: http.client.HTTPConnection) -> None:
         try:
-            connection.connect()
+            self._connect_in_time(connection)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
             raise NotRunning(f"the agent is not running: nobody answers on {self.path}") from None
         except PermissionError:
@@ -127,6 +130,19 @@ class ControlClient:
             # Among them "AF_UNIX path too long", which has no errno: nobody can listen there.
             reason = error.strerror or str(error)
             raise NotRunning(f"the agent can't be asked on {self.path}: {reason}") from error
+
+    def _connect_in_time(self, connection: http.client.HTTPConnection) -> None:
+        deadline = time.monotonic() + self._timeout_seconds
+        while True:
+            try:
+                connection.connect()
+            except BlockingIOError:  # a queue is full; a socket with a timeout does not wait for it by itself, unix(7)
+                connection.close()
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_QUEUE_FULL_SECONDS)
+            else:
+                return
 
     def _decoded(self, status: int, content: bytes) -> dict[str, Any]:
         try:

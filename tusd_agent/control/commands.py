@@ -1,7 +1,6 @@
 """The commands of the control socket: one literal table, and what looking answers. Nothing here knows of sockets."""
 
 import json
-import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,8 @@ from ..jobs.states import State
 from ..jobs.troubles import MAX_COUNTED
 from .asking import Request, check_parameters, number_of, single, whole
 from .changes import CHANGES, MAX_LIMIT, Doing, Told
-from .refusals import Refused, bad, brief, no_such_job
+from .events import Events, Listener
+from .refusals import Refused, bad, brief, no_such_job, outside
 from .replies import (
     Error,
     Explanation,
@@ -24,16 +24,16 @@ from .replies import (
     JobsReply,
     Status,
     TextReply,
-    escaped,
     jobs_reply,
 )
 from .replies_changes import LimitsReply
-from .selecting import MAX_JOB_ID, QUERY_NAMES, path_of, selection_of_query
+from .selecting import MAX_JOB_ID, QUERY_NAMES, absolute_path, selection_of_query
 from .troubles import ErrorsReply, JobDetail, errors_reply, job_detail
 
 DEFAULT_LIMIT = 100
 MAX_PARAMETERS = 64
 JSON_TYPE = "application/json"
+EVENTS_TYPE = "application/x-ndjson"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Reply = Status | JobDetail | JobsReply | ErrorsReply | Explanation | TextReply | Told | Error
@@ -54,18 +54,22 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered: the status of HTTP, the body, headers of its own; where it is no JSON, its ``text`` is sent."""
+    """What is answered: the status of HTTP, the body, headers of its own; where it is no JSON, its ``text`` is sent.
+
+    Where there is a `listener`, its lines are the body.
+    """
 
     status: int
     body: Reply
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = JSON_TYPE
+    listener: Listener | None = None
 
 
 class Commands:
     """Answers requests. `status` gives the reply to ``GET /v1/status``, `in_flight` the jobs in workers' hands,
     `explain` the reply for a path, `None` where no watched folder has it; `doing` is what changes something; `metrics`
-    gives the text of ``GET /metrics``.
+    gives the text of ``GET /metrics``, `events` tells listeners.
 
     All are called by several threads.
     """
@@ -78,12 +82,14 @@ class Commands:
         explain: Callable[[bytes], Explanation | None] = lambda path: None,
         doing: Doing | None = None,
         metrics: Callable[[], str] = str,
+        events: Events | None = None,
     ) -> None:
         self.reader = reader
         self._doing = doing
         self.status = status
         self.explain = explain
         self.metrics = metrics
+        self.events = events or Events()
         self._in_flight = in_flight
 
     def live(self, reply: JobsReply) -> JobsReply:
@@ -105,7 +111,10 @@ class Commands:
         """The answer to a request. Raises only what the given functions raise beyond `DatabaseUnusable`."""
         try:
             command, request = _find(asked)
-            return Answer(200, command.run(self, request), content_type=command.content_type)
+            reply = command.run(self, request)
+            if isinstance(reply, Listener):
+                return Answer(200, TextReply(text=""), content_type=command.content_type, listener=reply)
+            return Answer(200, reply, content_type=command.content_type)
         except Refused as refused:
             return Answer(refused.status, refused.error, refused.headers)
         except DatabaseUnusable as error:
@@ -120,6 +129,11 @@ def _status(commands: Commands, request: Request) -> Status:
 def _metrics(commands: Commands, request: Request) -> TextReply:
     check_parameters(request)
     return TextReply(text=commands.metrics())
+
+
+def _events(commands: Commands, request: Request) -> Listener:
+    check_parameters(request)
+    return commands.events.listen()
 
 
 def _jobs(commands: Commands, request: Request) -> JobsReply:
@@ -159,27 +173,10 @@ def _limits(commands: Commands, request: Request) -> LimitsReply:
 
 def _explain(commands: Commands, request: Request) -> Explanation:
     check_parameters(request, ("path", "path_b64"))
-    encoded, plain = single(request, "path_b64"), single(request, "path")
-    if (encoded is None) == (plain is None):
-        missing = "give one of path and path_b64"
-        raise Refused(400, Error(code="bad_request", message="which path is meant?", hint=missing))
-    path = path_of("path_b64", encoded) if encoded is not None else os.fsencode(plain or "")
-    if not path.startswith(b"/"):
-        raise bad("path", plain or "", "an absolute path")
-    if b"\0" in path:
-        raise bad("path", os.fsdecode(path), "a path without NUL bytes, which no path has")
-    explanation = commands.explain(os.path.normpath(b"/" + path.lstrip(b"/")))
+    path = absolute_path(single(request, "path_b64"), single(request, "path"))
+    explanation = commands.explain(path)
     if explanation is None:
-        # Also for what is there, and whoever asks may not see: the socket is no way to look elsewhere.
-        message = f"{escaped(os.fsdecode(path))} lies in no watched folder"
-        raise Refused(
-            404,
-            Error(
-                code="not_watched",
-                message=message,
-                hint="GET /v1/status, or tusd-agent status, lists the watched folders",
-            ),
-        )
+        raise outside(path)
     return explanation
 
 
@@ -197,7 +194,7 @@ class Command:
 
     method: str
     path: str
-    run: Callable[[Commands, Request], Reply]
+    run: Callable[[Commands, Request], Reply | Listener]
     changes: bool = False
     content_type: str = JSON_TYPE
 
@@ -209,6 +206,7 @@ TABLE: tuple[Command, ...] = (
     Command("GET", "/v1/errors", _errors),
     Command("GET", "/v1/explain", _explain),
     Command("GET", "/v1/limits", _limits),
+    Command("GET", "/v1/events", _events, content_type=EVENTS_TYPE),
     Command("GET", "/metrics", _metrics, content_type=METRICS_TYPE),
     *(Command(each.method, each.path, _told(each.run), changes=True) for each in CHANGES),
 )

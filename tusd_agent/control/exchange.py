@@ -4,30 +4,33 @@ import http.client
 import io
 import json
 import logging
+import select
 import socket
 import time
 from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler
 from typing import cast
 
+from .arrivals import MAX_BODY_BYTES, MAX_REQUEST_BYTES, Arrival
 from .commands import JSON_TYPE, Answer, Asked, Commands
+from .events import Listener
 from .peer import peer_of
 from .replies import Error, TextReply, escaped
 
 log = logging.getLogger("tusd_agent.control")
 
 DEADLINE_SECONDS = 2.0
-MAX_REQUEST_BYTES = 32 * 1024
-"""Request line and headers; a path has 4096 bytes at most (PATH_MAX), base64 and escaping make 16 KiB of it."""
-
-MAX_BODY_BYTES = 1 << 20
-"""A thousand paths with base64 around them, and no more."""
-
 MAX_LEFT_READS = 32
 """So often what is left of a request that was refused is read, up to 32 KiB at a time, before it is cut."""
 
-_BUSY_PATIENCE_SECONDS = 0.05
+_LEFT_SECONDS = 0.3
 _LAST_WORD_SECONDS = 0.1
+
+_TAKE_SECONDS = 10.0
+"""So long a listener may take for what is sent to it at once: a few hundred lines."""
+
+_LOOK_SECONDS = 1.0
+"""So often it is looked whether a listener is still there while there is nothing to tell."""
 
 
 class _TooLarge(Exception):
@@ -35,11 +38,12 @@ class _TooLarge(Exception):
 
 
 class _Bounded(io.RawIOBase):
-    """What a socket receives, until a deadline (monotonic) and up to a number of bytes."""
+    """What came of a request and what still comes, until its deadline and up to a number of bytes."""
 
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
+    def __init__(self, arrival: Arrival) -> None:
+        self._connection = arrival.connection
+        self._deadline = arrival.deadline
+        self._begun = memoryview(bytes(arrival.begun))
         self._left = MAX_REQUEST_BYTES
 
     def allow(self, more_bytes: int) -> None:
@@ -52,8 +56,13 @@ class _Bounded(io.RawIOBase):
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]  # the buffer of a reader
         if self._left <= 0:
             raise _TooLarge
-        _until(self._connection, self._deadline)
-        received = self._connection.recv_into(buffer, min(len(buffer), self._left))
+        if self._begun:
+            received = min(len(buffer), self._left, len(self._begun))
+            buffer[:received] = self._begun[:received]
+            self._begun = self._begun[received:]
+        else:
+            _until(self._connection, self._deadline)
+            received = self._connection.recv_into(buffer, min(len(buffer), self._left))
         self._left -= received
         return received
 
@@ -66,17 +75,18 @@ class Exchange(BaseHTTPRequestHandler):
     server_version = "tusd-agent"
     sys_version = ""
 
-    def __init__(
-        self, connection: socket.socket, commands: Commands, deadline_seconds: float, socket_gid: int | None = None
-    ) -> None:
+    def __init__(self, arrival: Arrival, commands: Commands, socket_gid: int | None = None) -> None:
+        self._arrival = arrival
         self._commands = commands
         self._socket_gid = socket_gid
-        self._deadline = time.monotonic() + deadline_seconds
-        super().__init__(connection, "", None)  # type: ignore[arg-type]  # a Unix socket's peer has no address
+        # Of one that has used up its time in arriving the answer says just that, and needs a moment.
+        self._deadline = max(arrival.deadline, time.monotonic() + _LAST_WORD_SECONDS)
+        self._is_whole = False
+        super().__init__(arrival.connection, "", None)  # type: ignore[arg-type]  # a Unix socket's peer has no address
 
     def setup(self) -> None:
         self.connection = self.request
-        self._bounded = _Bounded(self.connection, self._deadline)
+        self._bounded = _Bounded(self._arrival)
         self.rfile = io.BufferedReader(self._bounded)
         self.wfile = self._written = io.BytesIO()
 
@@ -91,6 +101,7 @@ class Exchange(BaseHTTPRequestHandler):
             body = self._read_body()
             if body is None:
                 return
+            self._is_whole = True
         except TimeoutError:
             self.send_error(408)
             return
@@ -99,10 +110,33 @@ class Exchange(BaseHTTPRequestHandler):
             return
         try:
             may_change = peer_of(self.connection).may_change(self._socket_gid)
-            self._reply(self._commands.answer(Asked(self.command, self.path, body, may_change)))
+            answer = self._commands.answer(Asked(self.command, self.path, body, may_change))
+            if answer.listener is not None:
+                self._stream(answer, answer.listener)
+            else:
+                self._reply(answer)
         except Exception:
             log.exception("the control socket can't answer %s", escaped(self.requestline))
             self.send_error(500)
+
+    def _stream(self, answer: Answer, listener: Listener) -> None:
+        """Sends what there is to tell until the other side has gone, does not take it, or all is told."""
+        head = {"Content-Type": answer.content_type, "Cache-Control": "no-store", "Connection": "close"}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+        log.debug("%s: begins", escaped(self.requestline))
+        watched = select.poll()
+        watched.register(self.connection, 0)  # that the other side is gone (POLLHUP) is told unasked
+        try:
+            block: bytes | None = f"HTTP/1.1 200 OK\r\n{lines}\r\n".encode("ascii")
+            while block is not None and not watched.poll(0):
+                if block:
+                    self.connection.settimeout(_TAKE_SECONDS)
+                    self.connection.sendall(block)
+                block = listener.take(_LOOK_SECONDS)
+        except OSError as error:
+            log.debug("a listener is let go: %s", error)
+        finally:
+            self._commands.events.leave(listener)
 
     def _read_body(self) -> bytes | None:
         """The body; None when it was refused. Raises `TimeoutError`."""
@@ -121,15 +155,19 @@ class Exchange(BaseHTTPRequestHandler):
         return body
 
     def finish(self) -> None:
-        """Sends the answer in one go, then waits for the other side: closing on unread bytes would cut the answer."""
+        """Sends the answer in one go. Where not all was read it waits a little for the other side, which may be in the
+        middle of it: closing on unread bytes would cut the answer."""
         content = self._written.getvalue()
         if not content:
             return
         _until(self.connection, max(self._deadline, time.monotonic() + _LAST_WORD_SECONDS))
         self.connection.sendall(content)
         self.connection.shutdown(socket.SHUT_WR)
+        if self._is_whole:
+            return
+        until = time.monotonic() + _LEFT_SECONDS
         for _ in range(MAX_LEFT_READS):
-            _until(self.connection, self._deadline)
+            _until(self.connection, until)
             if not self.connection.recv(MAX_REQUEST_BYTES):
                 break
 
@@ -158,7 +196,7 @@ _ERRORS = {
     413: ("too_large", "the body is too large", f"at most {MAX_BODY_BYTES} bytes; ask in several requests"),
     431: ("too_large", "the request is too large", f"request line and headers: at most {MAX_REQUEST_BYTES} bytes"),
     500: ("internal", "the agent could not answer", "the agent's log says why"),
-    503: ("busy", "too many connections at once", "ask again in a moment"),
+    503: ("busy", "too many requests at once", "ask again in a moment"),
 }
 
 
@@ -186,13 +224,13 @@ def _until(connection: socket.socket, deadline: float) -> None:
 
 
 def refuse(connection: socket.socket) -> None:
-    """503 to one connection too many. What it has asked is read first, if it is there: see `Exchange.finish`."""
+    """503 to one connection too many, without waiting. What it has asked is read first: see `Exchange.finish`."""
     name, message, hint = _ERRORS[503]
     body = _encoded(Answer(503, Error(code=name, message=message, hint=hint)))
     head = "".join(f"{name}: {value}\r\n" for name, value in _headers(body).items())
     with closing(connection), suppress(OSError):
-        connection.settimeout(_BUSY_PATIENCE_SECONDS)
-        with suppress(TimeoutError):
+        connection.setblocking(False)
+        with suppress(BlockingIOError):
             connection.recv(MAX_REQUEST_BYTES)
         connection.sendall(f"HTTP/1.1 503 Service Unavailable\r\n{head}\r\n".encode("ascii") + body)
-    log.debug("refused: too many connections")
+    log.debug("refused: too many requests")

@@ -1,5 +1,6 @@
 """What a request is refused with: a status of HTTP, a code for programs, a sentence and a hint for people."""
 
+import os
 from collections.abc import Collection, Mapping
 
 from .replies import Error, escaped
@@ -41,6 +42,13 @@ def not_watched(folder: str, folders: Collection[str]) -> Refused:
     hint = f"watched are: {listed}" if folders else "no folder is watched: add a [[watch]] table to the configuration"
     message = f"no folder {brief(folder)} is watched"
     return Refused(404, Error(code="not_watched", message=message, hint=hint, paths=[escaped(one) for one in folders]))
+
+
+def outside(path: bytes) -> Refused:
+    """404: a path in no watched folder, whether or not something is there: the socket is no way to look elsewhere."""
+    message = f"{escaped(os.fsdecode(path))} lies in no watched folder"
+    hint = "GET /v1/status, or tusd-agent status, lists the watched folders"
+    return Refused(404, Error(code="not_watched", message=message, hint=hint))
 
 
 def no_such_endpoint(name: str, names: Collection[str]) -> Refused:

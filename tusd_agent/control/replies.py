@@ -195,7 +195,9 @@ class Explanation(TypedDict):
     """``GET /v1/explain``: what becomes of a path below a watched folder, and why.
 
     `taken`: whether the rules take it; `rule` is the one that decided. `waits_for` is what has to happen before it is
-    queued or sent, null where nothing has to. `job` is the newest job of the path.
+    queued or sent, null where nothing has to. `job` is the newest job of the path. `seen` is what lies there: file,
+    directory, closed_directory (the rules do not enter it), other (never sent), nothing, or no_folder (the watched
+    folder is out of reach); `known`: `job` is about the very content that lies there.
     """
 
     path: str
@@ -205,6 +207,8 @@ class Explanation(TypedDict):
     rule: str
     waits_for: str | None
     job: JobReply | None
+    seen: str
+    known: bool
 
 
 class OrderReply(TypedDict):

@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from .replies import Pause
+from .replies import JobReply, Pause
 
 
 class PauseReply(TypedDict):
@@ -52,3 +52,18 @@ class ReloadReply(TypedDict):
     needs_restart: list[str]
     warnings: list[str]
     held: int
+
+
+class AddReply(TypedDict):
+    """``POST /v1/jobs``: `added`, what lies there has no job yet and gets one once it is complete.
+
+    `waits_for` says until when that takes. Otherwise `job` is the one that it has, and `hint` what can be done.
+    """
+
+    path: str
+    path_b64: str
+    folder: str
+    added: bool
+    waits_for: str | None
+    job: JobReply | None
+    hint: str

@@ -1,12 +1,14 @@
 """From the members of a request to the jobs that are meant, and nothing guessed."""
 
+import os
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..jobs.selection import Selection
 from ..jobs.states import State
-from .refusals import bad
+from .refusals import Refused, bad
+from .replies import Error
 
 MAX_JOB_ID = 2**63 - 1
 MAX_MEMBERS = 200
@@ -55,6 +57,19 @@ def path_of(name: str, encoded: str) -> bytes:
     if not path.startswith(b"/"):
         raise bad(name, encoded, "the base64 of an absolute path")
     return path
+
+
+def absolute_path(encoded: str | None, plain: str | None) -> bytes:
+    """One absolute path, given in one of two ways, without dots and doubled slashes."""
+    if (encoded is None) == (plain is None):
+        missing = "give one of path and path_b64"
+        raise Refused(400, Error(code="bad_request", message="which path is meant?", hint=missing))
+    path = path_of("path_b64", encoded) if encoded is not None else os.fsencode(plain or "")
+    if not path.startswith(b"/"):
+        raise bad("path", plain or "", "an absolute path")
+    if b"\0" in path:
+        raise bad("path", os.fsdecode(path), "a path without NUL bytes, which no path has")
+    return os.path.normpath(b"/" + path.lstrip(b"/"))
 
 
 def state_of(name: str, text: object) -> State:

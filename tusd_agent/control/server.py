@@ -1,7 +1,8 @@
 """The control socket's server: HTTP/1.1 over a Unix socket (unix(7)), one request to a connection.
 
 Nobody can hold it up: a request has `DEADLINE_SECONDS` from the moment it is accepted until it is answered, however
-slowly it drips; its size and the number of connections are bounded, and beyond that number the answer is 503 at once.
+slowly it drips, and until it has arrived it occupies no thread. Sizes and numbers are bounded; beyond them the answer
+is 503 at once.
 """
 
 import fcntl
@@ -12,16 +13,20 @@ import socket
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .arrivals import MAX_ARRIVING, Arrival, Arrivals
 from .commands import Commands
 from .exchange import DEADLINE_SECONDS, Exchange, refuse
 
 log = logging.getLogger("tusd_agent.control")
 
 MAX_CONNECTIONS = 16
+"""So many requests are answered at a time; `MAX_ARRIVING` more may wait for that."""
+
 LONGEST_PATH_BYTES = 107
 """sockaddr_un.sun_path has 108 bytes with the zero at its end, unix(7)."""
 
@@ -55,28 +60,30 @@ class ControlServer:
         group: str | None = None,
         deadline_seconds: float = DEADLINE_SECONDS,
         max_connections: int = MAX_CONNECTIONS,
+        max_waiting: int = MAX_ARRIVING,
     ) -> None:
         self._path = path
         self._commands = commands
         self._group = group
         self._deadline_seconds = deadline_seconds
-        self._free = threading.BoundedSemaphore(max_connections)
-        self._stopping = threading.Event()
+        self._max_connections = max_connections
+        self._max_waiting = max_waiting
         self._listener: socket.socket | None = None
+        self._arrivals: Arrivals | None = None
         self._identity: tuple[int, int] | None = None
         self._gid: int | None = None
         self._acceptor: threading.Thread | None = None
         self._lock = threading.Lock()
-        self._connections: dict[threading.Thread, socket.socket] = {}
+        self._number = 0
+        self._answering: dict[threading.Thread, socket.socket] = {}
+        self._ready: deque[Arrival] = deque()
 
     def start(self) -> None:
         """Makes the socket and answers from now on. Raises `SocketUnusable`, `SocketInUse` when one is live there."""
         self._listener, self._identity = _listen(self._path, self._group)
         self._gid = os.lstat(self._path).st_gid
-        self._stopping.clear()
-        self._acceptor = threading.Thread(
-            target=self._accept, args=(self._listener,), name="control-accept", daemon=True
-        )
+        self._arrivals = Arrivals(self._listener, self._deadline_seconds, self._arrived, refuse)
+        self._acceptor = threading.Thread(target=self._arrivals.run, name="control-accept", daemon=True)
         self._acceptor.start()
 
     def stop(self) -> None:
@@ -87,15 +94,14 @@ class ControlServer:
         listener, self._listener = self._listener, None
         if listener is None:
             return
-        self._stopping.set()
         _remove(self._path, self._identity)
-        with suppress(OSError):
-            listener.shutdown(socket.SHUT_RDWR)  # wakes the thread in accept()
+        if self._arrivals is not None:
+            self._arrivals.stop()
         if self._acceptor is not None:
             self._acceptor.join(self._deadline_seconds)
         listener.close()
         with self._lock:
-            open_now = dict(self._connections)
+            open_now = dict(self._answering)
         for connection in open_now.values():
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)
@@ -103,43 +109,43 @@ class ControlServer:
         for thread in open_now:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _accept(self, listener: socket.socket) -> None:
-        number = 0
-        while not self._stopping.is_set():
-            try:
-                connection, _ = listener.accept()
-            except OSError as error:
-                if not self._stopping.wait(0.2):  # out of file descriptors, most likely: others must end first
-                    log.warning("the control socket can't accept: %s", error)
-                continue
-            if not self._free.acquire(blocking=False):
-                refuse(connection)
-                continue
-            number += 1
-            thread = threading.Thread(target=self._serve, args=(connection,), name=f"control-{number}", daemon=True)
-            with self._lock:
-                self._connections[thread] = connection
-            try:
-                thread.start()
-            except RuntimeError as error:
-                log.warning("no thread for the control socket: %s", error)
-                self._forget(thread, connection)
-
-    def _serve(self, connection: socket.socket) -> None:
-        try:
-            Exchange(connection, self._commands, self._deadline_seconds, self._gid)
-        except OSError as error:
-            log.debug("a connection broke: %s", error)
-        except Exception:
-            log.exception("a request of the control socket failed")
-        finally:
-            self._forget(threading.current_thread(), connection)
-
-    def _forget(self, thread: threading.Thread, connection: socket.socket) -> None:
+    def _arrived(self, arrival: Arrival) -> None:
+        """Has it answered: by a thread of its own, or the next that has time."""
         with self._lock:
-            del self._connections[thread]
-        connection.close()
-        self._free.release()
+            if len(self._answering) >= self._max_connections:
+                waits = len(self._ready) < self._max_waiting
+                if waits:
+                    self._ready.append(arrival)
+            else:
+                waits = True
+                self._number += 1
+                name = f"control-{self._number}"
+                thread = threading.Thread(target=self._serve, args=(arrival,), name=name, daemon=True)
+                self._answering[thread] = arrival.connection
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    log.warning("no thread for the control socket: %s", error)
+                    del self._answering[thread]
+                    waits = False
+        if not waits:
+            refuse(arrival.connection)
+
+    def _serve(self, arrival: Arrival | None) -> None:
+        while arrival is not None:
+            try:
+                Exchange(arrival, self._commands, self._gid)
+            except OSError as error:
+                log.debug("a connection broke: %s", error)
+            except Exception:
+                log.exception("a request of the control socket failed")
+            arrival.connection.close()
+            with self._lock:
+                arrival = self._ready.popleft() if self._ready else None
+                if arrival is None:
+                    del self._answering[threading.current_thread()]
+                else:
+                    self._answering[threading.current_thread()] = arrival.connection
 
 
 def _listen(path: Path, group: str | None) -> tuple[socket.socket, tuple[int, int]]:
@@ -232,7 +238,7 @@ def _bind(path: Path, gid: int | None) -> tuple[socket.socket, tuple[int, int]]:
             os.chown(path, -1, gid, follow_symlinks=False)
         os.chmod(path, 0o660)
         found = os.lstat(path)
-        listener.listen(64)
+        listener.listen(MAX_ARRIVING)
     except OSError:
         listener.close()
         raise

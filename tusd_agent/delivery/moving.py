@@ -6,7 +6,7 @@ import itertools
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .. import beneath
 from ..jobs.model import Fingerprint, Job
@@ -29,8 +29,11 @@ def move_into(move_to: str, job: Job, parent: int, descriptor: int, stop: Stoppa
     Its relative path is kept; where the name is taken it becomes ``name~1``. Returns the path it has then. Across file
     systems it is copied, synced and compared before the original goes; after a crash in between the copy is found
     again. Raises `UploadCancelled` when stopped while copying, `OSError`; then the original is where it was.
+
+    When it returns all of that is on the disk: the directories that were made, the new name before the end of the old
+    one. A row that says "moved" is durable, and after a power cut it must be true.
     """
-    os.makedirs(move_to, exist_ok=True)
+    _make(move_to)
     with _directory(move_to, job.place.directory) as target:
         try:
             name = _rename(parent, job.aside_name, target, job.place.name)
@@ -39,6 +42,9 @@ def move_into(move_to: str, job: Job, parent: int, descriptor: int, stop: Stoppa
                 raise
             name = _copy(job, descriptor, target, stop)
             os.unlink(job.aside_name, dir_fd=parent)
+        else:
+            os.fsync(target)
+        os.fsync(parent)
     return os.path.join(os.fsencode(move_to), job.place.directory, name)
 
 
@@ -84,6 +90,7 @@ def _copy(job: Job, descriptor: int, target: int, stop: Stoppable) -> bytes:
     twin = _twin(target, job.place.name, offset, digest.digest(), stop)
     if twin is not None:  # a crash fell between the copy and the removal of the original
         os.unlink(job.aside_name, dir_fd=target)
+        os.fsync(target)
         return twin
     name = _rename(target, job.aside_name, target, job.place.name)
     os.fsync(target)
@@ -119,6 +126,22 @@ def _write_all(descriptor: int, data: memoryview) -> int:
     while written < len(data):
         written += os.write(descriptor, data[written:])
     return written
+
+
+def _make(directory: str) -> None:
+    """Makes the directory and those above it that are missing, durably: each is an entry of the one above."""
+    missing = []
+    while not os.path.isdir(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for each in reversed(missing):
+        with suppress(FileExistsError):
+            os.mkdir(each)
+        above = os.open(os.path.dirname(each), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(above)
+        finally:
+            os.close(above)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from ..jobs.states import WORKING
 from ..jobs.story import about
 from ..jobs.waiting import Head
 from ..pulse import Pulses
+from ..tus.errors import masked
 from .breaker import Breaker, BreakerState
 from .flight import Flight, FlightFigures
 from .line import EndpointState, Line
@@ -288,7 +289,7 @@ class Pool:
                 wait_seconds = DATABASE_RETRY_SECONDS
             except Exception as error:
                 # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
-                self.problem = f"internal error: {error!r}; the log has more"
+                self.problem = f"internal error: {masked(repr(error))}; the log has more"
                 log.exception("a worker goes on after an error of the program")
                 wait_seconds = DATABASE_RETRY_SECONDS
             with self._changed:
@@ -440,7 +441,7 @@ class Pool:
             stepped = abs(offset - self._wall_offset) > CLOCK_STEP_SECONDS
             self._wall_offset = offset
         if stepped:
-            self._claims.clamp(now, LONGEST_WAIT_SECONDS)
+            self._claims.clamp(now, LONGEST_WAIT_SECONDS, self._stopping.is_set)
 
     def _pay_debts(self) -> None:
         """Tells the rows what a failing database did not take, and puts back the jobs that are in nobody's hands."""

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from .. import beneath
@@ -166,7 +166,7 @@ class Uploader:
                 self._note(flight, source, error.offset if isinstance(error, TUSUploadError) else None)
             raise
         if flight.job.upload_url is None:  # it went with its creation, whole: one commit will note all of it
-            flight.job = replace(flight.job, upload_url=sent.url)
+            flight.job = flight.job._replace(upload_url=sent.url)
 
     def _created(self, job: Job, upload_url: str, digest: bytes | None) -> Job:
         try:

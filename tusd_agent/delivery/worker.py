@@ -15,7 +15,7 @@ from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
 from ..jobs.story import Story, about
-from ..tus.errors import TUSUploadError, UploadCancelled
+from ..tus.errors import TUSUploadError, UploadCancelled, masked
 from .command import CommandFailed, CommandRefused
 from .disposal import Disposed, NotAtRest, NotProven, PutBack, dispose, prove
 from .flight import Flight
@@ -86,7 +86,7 @@ class Worker:
                 about(log, flight.job).exception("an error of the program")
                 wait = backoff_seconds(flight.job.attempts, self._rng)
                 now = self._clock()
-                words = f"internal error: {error!r}"
+                words = f"internal error: {masked(repr(error))}"
                 self._claims.defer(flight.job, now + wait, words, now=now, cause=causes.INTERNAL)
         except StaleClaim as stale:
             about(log, flight.job).info("dropped, %s", stale)

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from enum import StrEnum
 
 from .. import beneath
 from ..jobs.ledger import Ledger, Verdict
@@ -14,18 +15,38 @@ from .scan import ABSENT, FolderUnavailable
 from .taking import Rest, look_at_rest
 
 _THE_FOLDER = "the watched folder itself: it is not sent, the files in it are"
+NEXT_LOOK = "the next look at it, which is due"
+NEXT_SCAN = "the next scan of the folder, for no event told of it"
+
+
+class Seen(StrEnum):
+    """What a look at the path has shown."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    CLOSED_DIRECTORY = "closed_directory"
+    """One that the rules do not enter."""
+
+    OTHER = "other"
+    """What is never sent, or lies behind a link."""
+
+    NOTHING = "nothing"
+    NO_FOLDER = "no_folder"
+    """The watched folder itself can't be looked at."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """What becomes of a path. `rule` decides whether it is `taken`; `waits_for` is what has yet to happen; `job` is the
-    newest of this path."""
+    newest of this path, and `known` says whether it is about the content that lies there now."""
 
     place: Place
     taken: bool
     rule: str
     waits_for: str | None
     job: Job | None
+    seen: Seen = Seen.FILE
+    known: bool = False
 
 
 def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: float, now: float) -> Explanation:
@@ -36,44 +57,48 @@ def explain(followed: FollowedFolder, relative: bytes, ledger: Ledger, wall: flo
     place = Place.below(followed.folder.path, relative)
     job = ledger.newest(place) if relative else None
 
-    def answer(taken: bool, rule: str, waits_for: str | None = None) -> Explanation:
-        return Explanation(place, taken, rule, waits_for, job)
+    def answer(
+        taken: bool, rule: str, waits_for: str | None = None, seen: Seen = Seen.FILE, known: bool = False
+    ) -> Explanation:
+        return Explanation(place, taken, rule, waits_for, job, seen, known)
 
-    def by_name(waits_for: str | None) -> Explanation:
+    def by_name(waits_for: str | None, seen: Seen) -> Explanation:
         """What can be said of the name alone; one that is not taken waits for nothing."""
-        return answer(name.taken, name.rule, waits_for if name.taken else None)
+        return answer(name.taken, name.rule, waits_for if name.taken else None, seen)
 
     name = followed.rules.verdict(relative, is_directory=False)
     try:
         followed.ground.look()
     except FolderUnavailable as unavailable:
         if not relative:
-            return answer(False, _THE_FOLDER, f"the folder to be available: {unavailable}")
-        return by_name(f"its folder to be available: {unavailable}")
+            return answer(False, _THE_FOLDER, f"the folder to be available: {unavailable}", Seen.NO_FOLDER)
+        return by_name(f"its folder to be available: {unavailable}", Seen.NO_FOLDER)
     if not relative:
-        return answer(False, _THE_FOLDER)
+        return answer(False, _THE_FOLDER, seen=Seen.DIRECTORY)
     try:
         found = beneath.status(place.folder, place.directory, place.name)
     except OSError as error:
         if link := _link_on_the_way(place):
-            return answer(False, f"behind the symbolic link {shown(link)}: links in a watched folder are not followed")
+            words = f"behind the symbolic link {shown(link)}: links in a watched folder are not followed"
+            return answer(False, words, seen=Seen.OTHER)
         if job is not None and job.state is State.DONE and error.errno in ABSENT:
-            return answer(True, "it was sent, and is not there any more")
-        return by_name(_absence(error))
+            return answer(True, "it was sent, and is not there any more", seen=Seen.NOTHING)
+        return by_name(_absence(error), Seen.NOTHING)
     if stat.S_ISDIR(found.st_mode):
         entered = followed.rules.verdict(relative, is_directory=True)
         words = ": it is not sent itself, the files in it are" if entered.taken else f", not entered: {entered.rule}"
-        return answer(False, f"a directory{words}")
+        seen = Seen.DIRECTORY if entered.taken else Seen.CLOSED_DIRECTORY
+        return answer(False, f"a directory{words}", seen=seen)
     if not name.taken:
-        return by_name(None)
+        return by_name(None, Seen.FILE)
     if not stat.S_ISREG(found.st_mode):
-        return answer(False, f"no regular file but {_kind(found.st_mode)}: these are never opened")
+        return answer(False, f"no regular file but {_kind(found.st_mode)}: these are never opened", seen=Seen.OTHER)
     fingerprint = Fingerprint.of(found)
     look = ledger.look(Found(place, fingerprint, followed.folder.endpoint))
     if look.job is not None and look.job.state is State.CANCELLED and look.job.reason == EXISTING_IGNORED:
-        return answer(False, EXISTING_IGNORED)
+        return answer(False, EXISTING_IGNORED, known=True)
     if look.verdict is not Verdict.NEW:
-        return answer(True, name.rule, _waits_in_ledger(look.verdict, look.job))
+        return answer(True, name.rule, _waits_in_ledger(look.verdict, look.job), known=True)
     by_content = followed.rules.content(fingerprint, wall)
     if by_content.again_at is not None:
         return answer(True, name.rule, f"its age: {by_content.rule}; {by_content.again_at - wall:.0f} s to go")
@@ -107,8 +132,8 @@ def _waits_on_disk(
     if left_seconds > 0:
         return f"rest: {left_seconds:.1f} s more without a change (settle_seconds = {folder.settle_seconds:g})"
     if place in followed.settling:
-        return "the next look at it, which is due"
-    return "the next scan of the folder, for no event told of it"
+        return NEXT_LOOK
+    return NEXT_SCAN
 
 
 def _link_on_the_way(place: Place) -> bytes | None:

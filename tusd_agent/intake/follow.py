@@ -12,14 +12,14 @@ from .. import beneath
 from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.model import Fingerprint, Found, Job, Place, shown
-from ..jobs.story import Story
+from ..jobs.story import MAX_TOLD_SINGLY, Story
 from .filters import Filter
 from .folder import FolderState, WatchedFolder
 from .ground import Ground
 from .notes import LIMIT, Notes
 from .scan import ABSENT, FolderUnavailable, Scan, end_absent
 from .settle import Later, Observation, Settling
-from .taking import MAX_BATCH, MAX_TOLD_SINGLY, Taking
+from .taking import MAX_BATCH, Taking
 
 log = logging.getLogger("tusd_agent.intake")
 

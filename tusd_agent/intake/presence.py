@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from ..jobs.model import shown
+from ..mounts import file_system_type, is_remote
 from .canary import Canary
-from .disks import file_system_type, is_remote
 from .folder import WatchedFolder, WatcherHealth
 from .follow import FollowedFolder
 from .limits import partly_watched_sentence

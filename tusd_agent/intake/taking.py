@@ -12,16 +12,13 @@ from ..jobs.folders import FolderMemory
 from ..jobs.ledger import Ledger, Made, Verdict
 from ..jobs.model import Entry, Fingerprint, Found, Job, Place, shown
 from ..jobs.states import State
-from ..jobs.story import Story, about
+from ..jobs.story import MAX_TOLD_SINGLY, Story, about
 from .asides import RECOVERED_PREFIX
 from .filters import Filter
 from .folder import WatchedFolder
 from .scan import ABSENT
 
 log = logging.getLogger("tusd_agent.intake")
-
-MAX_TOLD_SINGLY = 10
-"""Of so many files that are taken at once each has its line in the log; of more their number is said."""
 
 MAX_BATCH = 1000
 """So many new jobs go into one commit at most: it holds the queue's only lock."""

@@ -4,8 +4,8 @@ Each verb is one guarded move; one that comes too late raises `StaleClaim`, and 
 """
 
 import sqlite3
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
 
 from . import history, totals, waiting
 from .causes import OTHER, UPLOAD_LOST
@@ -20,7 +20,17 @@ from .waiting import Head, Kind
 MAX_RESTARTS = 3
 """So often in a row may the server lose an upload before a person has to look."""
 
+CLAMP_STEP_JOBS = 2000
+"""So many rows change in one commit when the clock was set back."""
+
 LEFTOVER_LEASE_SECONDS = 600.0
+
+
+class _Lease(NamedTuple):
+    """Until when a leftover is in somebody's hands."""
+
+    endpoint: str
+    until: float
 
 
 class Claims:
@@ -29,6 +39,7 @@ class Claims:
     def __init__(self, database: Database, small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES) -> None:
         self._database = database
         self._small_file_bytes = small_file_bytes
+        self._leases: dict[int, _Lease] = {}  # guarded by the database's own lock
 
     def fit(self, *, by_age: bool) -> None:
         """Fits the indexes to the settings, before anything else is asked.
@@ -51,10 +62,22 @@ class Claims:
                 move(connection, job, Event.RECOVER, attempts=max(job.attempts - 1, 0))
         return len(rows)
 
-    def clamp(self, now: float, longest_seconds: float) -> int:
-        """The clock was set back: nothing waits longer from now than it ever would have. Returns how many jobs did."""
-        with self._database.transaction() as connection:
-            return waiting.put_off_beyond(connection, now + longest_seconds, now, self._small_file_bytes)
+    def clamp(self, now: float, longest_seconds: float, is_stopping: Callable[[], bool] = lambda: False) -> int:
+        """The clock was set back: nothing waits longer from now than it ever would have. Returns how many jobs did.
+
+        In steps, so that others come to the queue in between; `is_stopping()` ends it after any of them.
+        """
+        changed = 0
+        for head in self.heads():
+            while not is_stopping():
+                with self._database.transaction() as connection:
+                    step = waiting.put_off_beyond(
+                        connection, head, now + longest_seconds, now, self._small_file_bytes, CLAMP_STEP_JOBS
+                    )
+                changed += step
+                if step < CLAMP_STEP_JOBS:
+                    break
+        return changed
 
     def heads(self) -> list[Head]:
         """The first job of each kind in each lane, ready or not."""
@@ -309,30 +332,33 @@ class Claims:
     def leftover(self, now: float, endpoints: Collection[str]) -> Leftover | None:
         """An unfinished upload to be terminated on one of these servers, the one that has waited longest.
 
-        Nobody else is given it for `LEFTOVER_LEASE_SECONDS`.
+        Nobody else is given it for `LEFTOVER_LEASE_SECONDS`, or until it is settled. That is kept in memory alone:
+        after a crash nobody has it.
         """
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
+            self._leases = {key: lease for key, lease in self._leases.items() if lease.until > now}
             row = connection.execute(
                 "SELECT id, endpoint, upload_url, attempts FROM leftovers WHERE not_before <= ? "
-                f"AND endpoint IN ({', '.join('?' * len(endpoints))}) ORDER BY not_before LIMIT 1",
-                (now, *endpoints),
+                f"AND endpoint IN ({_marks(endpoints)}) AND id NOT IN ({_marks(self._leases)}) "
+                "ORDER BY not_before LIMIT 1",
+                (now, *endpoints, *self._leases),
             ).fetchone()
             if row is None:
                 return None
             leftover = Leftover(*row)
-            connection.execute(
-                "UPDATE leftovers SET not_before = ? WHERE id = ?", (now + LEFTOVER_LEASE_SECONDS, leftover.id)
-            )
+            self._leases[leftover.id] = _Lease(leftover.endpoint, now + LEFTOVER_LEASE_SECONDS)
         return leftover
 
     def next_leftover_at(self, endpoints: Collection[str]) -> float | None:
         """When the next leftover of these endpoints is to be looked at; `None`: there is none."""
         with self._database.reading() as connection:
             (at,) = connection.execute(
-                f"SELECT MIN(not_before) FROM leftovers WHERE endpoint IN ({', '.join('?' * len(endpoints))})",
-                tuple(endpoints),
+                f"SELECT MIN(not_before) FROM leftovers WHERE endpoint IN ({_marks(endpoints)}) "
+                f"AND id NOT IN ({_marks(self._leases)})",
+                (*endpoints, *self._leases),
             ).fetchone()
-        return None if at is None else float(at)
+            ats = [lease.until for lease in self._leases.values() if lease.endpoint in endpoints]
+        return min([*ats, *([] if at is None else [float(at)])], default=None)
 
     def settle_leftover(self, leftover: Leftover, retry_at: float | None) -> None:
         """The leftover is gone (`None`), or is to be tried again at `retry_at`."""
@@ -344,6 +370,11 @@ class Claims:
                     "UPDATE leftovers SET attempts = attempts + 1, not_before = ? WHERE id = ?",
                     (retry_at, leftover.id),
                 )
+            self._leases.pop(leftover.id, None)
+
+
+def _marks(values: Collection[object]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:

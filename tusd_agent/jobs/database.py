@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from uuid import uuid4
 
+from .checkup import Checkup
+from .moved import Moved, listen
+from .notes import boot_id, count_up, note, noted
 from .room import MAY_PASS, hint_of, shortage, trouble_of
 from .salvage import move_aside, put_back, salvage
 from .schema import SCHEMA_STEPS, SCHEMA_VERSION
@@ -41,8 +43,10 @@ class DamagedDatabase(DatabaseUnusable):
 class Database:
     """The writing side of one database file. The constructor does no I/O: `open` does."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, boot: Callable[[], str | None] = boot_id) -> None:
         self.path = path
+        self._boot = boot
+        self._checkup = Checkup(path)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._durable = True
@@ -57,13 +61,21 @@ class Database:
         """What SQLite said of damage while the file was in use, as a sentence."""
         self.witness_problem: str | None = None
         """Why a loss would not be noticed, as a sentence."""
+        self.unchecked = False
+        """Whether `check` is due, beside what else is done."""
         self.trouble: str | None = None
         """Why the last attempt to write failed that the disk is to blame for, as a sentence; until one succeeds."""
+        self.on_moved: Callable[[list[Moved]], None] | None = None
+        """Called with what moved in each transaction, once that is committed and before the next; it must be quick."""
         self.on_trouble: Callable[[], None] = lambda: None
         """Called when writing begins to fail, by the thread for which it did."""
 
     def open(self, *, clock: Callable[[], float] = time.time) -> bool:
-        """Opens, migrates, and checks after an unclean stop; returns whether the last stop was clean.
+        """Opens, migrates, checks where that can't wait; returns whether the last stop was clean.
+
+        What a process leaves that is killed is whole, for the kernel writes what it was given: then the check of the
+        whole file, which takes seconds for a million jobs, is for later (`unchecked`). After a power cut it depends on
+        the disk, and after an error that spoke of damage nothing is believed: then it comes before anything else.
 
         A database that is behind its witness is opened all the same, and a damaged one is moved aside as a whole, with
         what could be read of it in a new one: see `incomplete_since` and `loss` then.
@@ -108,7 +120,7 @@ class Database:
             raise
         with suppress(OSError):  # then the next start checks it once more
             self._suspicion.unlink(missing_ok=True)
-        self.trouble = None
+        self.trouble = self.damage = None
         self._connection = connection
         return clean
 
@@ -141,7 +153,7 @@ class Database:
                     connection.execute("ROLLBACK")
                 if trouble_of(error, self.path) is not None:
                     raise
-            _note(connection, "incomplete_since", repr(now))
+            note(connection, "incomplete_since", repr(now))
         return kept
 
     def _prepare(self, connection: sqlite3.Connection, has_log: bool, now: float) -> bool:
@@ -161,20 +173,33 @@ class Database:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {SCHEMA_STEPS[number]}; PRAGMA user_version = {number + 1}; COMMIT;"
             )
-        clean = version == 0 or _noted(connection, "stopped") == "clean"
-        if not clean or self._suspicion.exists():
+        clean = version == 0 or noted(connection, "stopped") == "clean"
+        boot = self._boot() or "unknown"
+        killed = boot != "unknown" and noted(connection, "boot") == boot
+        if self._suspicion.exists() or not (clean or killed):
             (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
+            self.unchecked = False
+        else:
+            self.unchecked = not clean or noted(connection, "check") == "due"
         said = self._witness.read()
         self.loss = self._find_loss(connection, said, lost_log=not clean and not has_log)
         if self.loss is not None:
-            _note(connection, "incomplete_since", repr(now))
+            note(connection, "incomplete_since", repr(now))
             # A witness that can't be written goes on saying what it said: that is one loss, not one at each start.
-            _note(connection, "loss_noted", str(said))
-        since = _noted(connection, "incomplete_since")
+            note(connection, "loss_noted", str(said))
+        since = noted(connection, "incomplete_since")
         self.incomplete_since = None if since is None else float(since)
-        self._testify(_count_up(connection, "no", beyond=0 if said is None else said.epoch))
+        self._testify(
+            count_up(
+                connection,
+                "no",
+                beyond=0 if said is None else said.epoch,
+                boot=boot,
+                check="due" if self.unchecked else "done",
+            )
+        )
         return clean
 
     def _testify(self, testimony: Testimony) -> None:
@@ -190,10 +215,10 @@ class Database:
             self.witness_problem = None
 
     def _find_loss(self, connection: sqlite3.Connection, said: Testimony | None, *, lost_log: bool) -> str | None:
-        if said is not None and str(said) != _noted(connection, "loss_noted"):
-            if said.ledger != _noted(connection, "ledger"):
+        if said is not None and str(said) != noted(connection, "loss_noted"):
+            if said.ledger != noted(connection, "ledger"):
                 return f"the database {self.path} was lost or exchanged: it is not the one that was used here before"
-            if said.epoch > int(_noted(connection, "epoch") or 0):
+            if said.epoch > int(noted(connection, "epoch") or 0):
                 return f"the database {self.path} is an older copy of itself, or its -wal file was lost"
         if lost_log:
             return f"the -wal file of the database {self.path} is missing, and with it what was noted last"
@@ -219,15 +244,39 @@ class Database:
         """
         with self._lock:
             connection, self._connection = self._connection, None
-            if connection is None:
+        if connection is None:
+            return
+        self._checkup.stop()
+        try:
+            testimony = count_up(connection, "clean")
+        except sqlite3.Error:
+            self._close_keeping_log(connection)
+            return
+        connection.close()
+        self._testify(testimony)
+
+    def check(self) -> None:
+        """Looks over the whole file, which takes seconds, while it is in use; what is found is `damage`.
+
+        Nothing else is changed by that: as with damage that shows in use, the next start moves the file aside and saves
+        what can be read. When `close` is called meanwhile it ends, and is due again at the next opening.
+        """
+        with self._lock:
+            if self._connection is None:
                 return
-            try:
-                testimony = _count_up(connection, "clean")
-            except sqlite3.Error:
-                self._close_keeping_log(connection)
-                return
-            connection.close()
-            self._testify(testimony)
+            self._checkup.begin()
+        try:
+            verdict = self._checkup.run()
+        except sqlite3.Error as error:
+            if isinstance(error, sqlite3.DatabaseError):
+                self._suspect(error)
+            return
+        if verdict != "ok":
+            self._damaged(verdict)
+            return
+        self.unchecked = False
+        with suppress(sqlite3.Error, DatabaseUnusable), self.transaction() as connection:
+            note(connection, "check", "done")
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -260,6 +309,9 @@ class Database:
                 self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
             changes = connection.total_changes
+            on_moved = self.on_moved
+            moved: list[Moved] | None = None if on_moved is None else []
+            listen(moved)
             try:
                 yield connection
             except BaseException:
@@ -274,6 +326,8 @@ class Database:
                 raise
             if connection.total_changes != changes:
                 self.trouble = None
+            if on_moved is not None and moved:
+                on_moved(moved)
 
     def ensure_writable(self) -> None:
         """After writing has failed: whether it would succeed now, with room to go on. Raises `DatabaseUnwritable`.
@@ -287,15 +341,18 @@ class Database:
             self.trouble = f"the database {self.path} can't be used: {lacking}"
             raise DatabaseUnwritable(self.trouble)
         with self.transaction(durable=True) as connection:
-            _note(connection, "writable", "again")
+            note(connection, "writable", "again")
 
     def _suspect(self, error: sqlite3.DatabaseError) -> None:
         """An error that means damage: the next start checks the file, however clean this stop will be."""
         # sqlite_errorcode: since Python 3.11; extended codes have the primary one in their lowest byte.
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-            self.damage = f"the database {self.path} is damaged ({error}): restart the agent, it saves what can be read"
-            with suppress(OSError):
-                self._suspicion.touch(mode=0o600)
+            self._damaged(str(error))
+
+    def _damaged(self, words: str) -> None:
+        self.damage = f"the database {self.path} is damaged ({words}): restart the agent, it saves what can be read"
+        with suppress(OSError):
+            self._suspicion.touch(mode=0o600)
 
     @property
     def size_bytes(self) -> int:
@@ -307,29 +364,3 @@ class Database:
             except FileNotFoundError:
                 continue
         return total
-
-
-def _noted(connection: sqlite3.Connection, key: str) -> str | None:
-    row = connection.execute("SELECT value FROM agent WHERE key = ?", (key,)).fetchone()
-    return None if row is None else str(row[0])
-
-
-def _note(connection: sqlite3.Connection, key: str, value: str) -> None:
-    connection.execute("INSERT OR REPLACE INTO agent VALUES (?, ?)", (key, value))
-
-
-def _count_up(connection: sqlite3.Connection, stopped: str, beyond: int = 0) -> Testimony:
-    """One start or stop more, noted together with whether it is a clean stop.
-
-    The count goes on from `beyond` where that is more: an older copy in use is then ahead of the newer one, whose
-    return is a loss too.
-    """
-    counted = max(int(_noted(connection, "epoch") or 0), beyond)
-    testimony = Testimony(_noted(connection, "ledger") or str(uuid4()), counted + 1)
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("BEGIN IMMEDIATE")
-    _note(connection, "stopped", stopped)
-    _note(connection, "ledger", testimony.ledger)
-    _note(connection, "epoch", str(testimony.epoch))
-    connection.execute("COMMIT")
-    return testimony

@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 from uuid import UUID
 
 from .states import State
@@ -31,6 +32,8 @@ def shown(path: bytes | str) -> str:
     """
     raw = os.fsencode(path) if isinstance(path, str) else path
     text = raw.decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
@@ -118,9 +121,10 @@ class Found:
     entry: Entry = Entry.QUEUE
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One row. Instants are seconds since the epoch, `None` where it has not happened yet.
+class Job(NamedTuple):
+    """One row: a tuple, of which copies with a change are cheap, for there are four for each upload.
+
+    Instants are seconds since the epoch, `None` where it has not happened yet.
 
     `digest` is the SHA-256 of the first `digest_bytes` bytes that were sent: of the whole content once those are
     `size_bytes`. `offset_bytes` is a hint; the truth is the server's. `final_answer`: the error that the server

@@ -2,12 +2,12 @@
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
 from .model import Entry, Fingerprint, Found, Job, Place
+from .moved import note, note_new
 from .rows import JOBS_OF_PATH, SELECT_JOB, directory_id, folder_id, job_of
 from .states import EXISTING_IGNORED, LEDGER_LOST, SUPERSEDABLE, Event, State, target
 
@@ -56,7 +56,9 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
     )
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
-    return replace(job, state=state, **changes)
+    if event is not Event.PROGRESS:
+        note(job, state, event, changes)
+    return job._replace(state=state, **changes)
 
 
 def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: Fingerprint) -> Job:
@@ -65,7 +67,7 @@ def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: F
         "UPDATE jobs SET size_bytes = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
         (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.ctime_ns, fingerprint.inode, job.id),
     )
-    return replace(job, fingerprint=fingerprint)
+    return job._replace(fingerprint=fingerprint)
 
 
 def jobs_at(connection: sqlite3.Connection, place: Place) -> list[Job]:
@@ -128,7 +130,9 @@ def insert(
             (newest_placed(connection, directory, found.place.name) or 0) if older else 0,
         ),
     )
-    return int(made.lastrowid or 0), revoked
+    job_id = int(made.lastrowid or 0)
+    note_new(job_id, found.place, target(None, event), event, reason)
+    return job_id, revoked
 
 
 def supersede(connection: sqlite3.Connection, jobs: list[Job], now: float) -> list[Job]:

@@ -65,12 +65,17 @@ class Retention:
             connection.executemany("UPDATE jobs SET absent_since = NULL WHERE id = ?", [(job,) for job in present])
 
     def forget(self, jobs: Sequence[int]) -> int:
-        """Deletes these rows, those excepted that are no longer ended; returns how many went."""
+        """Deletes these rows, those excepted that are no longer ended; returns how many went.
+
+        The row with the highest id stays, whatever it is: SQLite gives a new row the number after it
+        (https://sqlite.org/autoinc.html), and no number must ever mean a second job.
+        """
         if not jobs:
             return 0
         with self._database.transaction() as connection:
             return connection.executemany(
-                f"DELETE FROM jobs WHERE id = ? AND state IN ({', '.join('?' * len(_ENDED))})",
+                f"DELETE FROM jobs WHERE id = ? AND state IN ({', '.join('?' * len(_ENDED))}) "
+                "AND id < (SELECT MAX(id) FROM jobs)",
                 [(job, *_ENDED) for job in jobs],
             ).rowcount
 

@@ -12,6 +12,9 @@ from .model import Job, Place, shown
 FIELDS = ("job", "path", "endpoint")
 """The attributes that a record may have beyond those of every record."""
 
+MAX_TOLD_SINGLY = 10
+"""Of so many jobs that something happens to at once each has its line in the log; of more their number is said."""
+
 
 class Story(logging.LoggerAdapter[logging.Logger]):
     """Logs lines about the job of this id, whose file lies at `place`."""

@@ -139,17 +139,19 @@ def waiting_since(connection: sqlite3.Connection, folder: str, instant: float, l
     ).fetchall()
 
 
-def put_off_beyond(connection: sqlite3.Connection, instant: float, to: float, small_file_bytes: int) -> int:
-    """Has all that waits for longer than until `instant` wait until `to`; returns how many jobs that were."""
-    changed = 0
-    for head in heads(connection, small_file_bytes):
-        changed += connection.execute(
-            "UPDATE jobs INDEXED BY jobs_waiting SET not_before = ? "
-            f"WHERE folder_id = (SELECT id FROM folders WHERE path = ?) AND endpoint = ? AND {_WAITS} "
-            f"AND {_of(head.kind, small_file_bytes)} AND not_before > ?",
-            (to, head.lane.folder, head.lane.endpoint, instant),
-        ).rowcount
-    return changed
+def put_off_beyond(
+    connection: sqlite3.Connection, head: Head, instant: float, to: float, small_file_bytes: int, limit: int
+) -> int:
+    """Has at most `limit` of the head's kind in its lane that wait for longer than until `instant` wait until `to`.
+
+    Returns how many jobs that were.
+    """
+    return connection.execute(
+        "UPDATE jobs SET not_before = ? WHERE id IN (SELECT id FROM jobs INDEXED BY jobs_waiting "
+        f"WHERE folder_id = (SELECT id FROM folders WHERE path = ?) AND endpoint = ? AND {_WAITS} "
+        f"AND {_of(head.kind, small_file_bytes)} AND not_before > ? LIMIT ?)",
+        (to, head.lane.folder, head.lane.endpoint, instant, limit),
+    ).rowcount
 
 
 def _of(kind: Kind, small_file_bytes: int, table: str = "") -> str:

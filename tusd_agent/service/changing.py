@@ -5,15 +5,18 @@ import threading
 from collections.abc import Callable
 
 from ..config import Settings
+from ..control.events import Events
 from ..control.refusals import no_such_endpoint, not_watched
 from ..control.replies import escaped, pause_replies
-from ..control.replies_changes import Limit, LimitsReply, PauseReply, ReloadReply, TimedLimit
+from ..control.replies_changes import AddReply, Limit, LimitsReply, PauseReply, ReloadReply, TimedLimit
 from ..delivery.bandwidth import Bandwidth
 from ..delivery.pool import Pool
 from ..intake.intake import Intake
 from ..jobs.orders import Applied, Orders, Verb
 from ..jobs.selection import Selection
 from ..jobs.standing import Scope, Standing
+from ..jobs.story import MAX_TOLD_SINGLY, about
+from .adding import add
 
 log = logging.getLogger("tusd_agent.service")
 
@@ -30,6 +33,7 @@ class Changing:
         pool: Pool,
         bandwidth: Bandwidth,
         reload: Callable[[], ReloadReply],
+        events: Events,
         clock: Callable[[], float],
     ) -> None:
         self._settings = settings
@@ -39,23 +43,34 @@ class Changing:
         self._pool = pool
         self._bandwidth = bandwidth
         self.reload = reload
+        self._events = events
         self._clock = clock
         self._one_at_a_time = threading.Lock()
 
     def order(self, verb: Verb, selection: Selection, limit: int, cursor: int | None) -> Applied:
         """What is asked of jobs."""
-        return self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+        applied = self._orders.apply(verb, selection, self._clock(), limit=limit, cursor=cursor)
+        level = logging.INFO if len(applied.changed) <= MAX_TOLD_SINGLY else logging.DEBUG
+        for job in applied.changed:
+            about(log, job).log(level, "%s by the operator: %s", verb, job.state)
+        if len(applied.changed) > MAX_TOLD_SINGLY:
+            log.info("%s by the operator: %d jobs", verb, len(applied.changed))
+        return applied
 
     def rescan(self, folder: str | None) -> list[str]:
         """Has a folder scanned, or all, as soon as possible; returns which."""
         return self._intake.rescan(folder)
+
+    def add(self, path: bytes) -> AddReply:
+        """Has the file looked at now, or the files below a directory. Raises `Refused`."""
+        return add(self._intake, self._pool.pauses, path)
 
     def pause(self, scope: Scope) -> PauseReply:
         """Nothing of it is sent or disposed of until it is resumed, also after a restart. Raises `Refused`."""
         self._check(scope)
         with self._one_at_a_time:
             changed = self._standing.pause(scope, self._clock())
-            return self._paused("paused", scope, changed)
+            return self._paused("pause", scope, changed)
 
     def resume(self, scope: Scope) -> PauseReply:
         """Ends the pause of exactly that; of another one it says that it lasts. Raises `Refused`."""
@@ -63,14 +78,16 @@ class Changing:
             if scope not in self._standing.pauses().since:
                 self._check(scope)
             changed = self._standing.resume(scope)
-            return self._paused("resumed", scope, changed)
+            return self._paused("resume", scope, changed)
 
-    def _paused(self, done: str, scope: Scope, changed: bool) -> PauseReply:
+    def _paused(self, order: str, scope: Scope, changed: bool) -> PauseReply:
         pauses = self._standing.pauses()
         self._pool.pause(pauses)
+        reply = PauseReply(changed=changed, paused=pause_replies(pauses))
         if changed:
-            log.info("%s by the operator: %s", done, scope_words(scope))
-        return PauseReply(changed=changed, paused=pause_replies(pauses))
+            log.info("%s by the operator: %s", order, scope_words(scope))
+            self._events.tell(order, reply)
+        return reply
 
     def limits(self) -> LimitsReply:
         """How fast bodies may be sent, now and at other hours."""
@@ -84,7 +101,9 @@ class Changing:
             self._bandwidth.set_limit(rate_bytes_per_second, endpoint)
         said = "as configured" if rate_bytes_per_second is None else f"{rate_bytes_per_second or 'no limit of'} bytes/s"
         log.info("limit set by the operator for %s: %s", scope_words(Scope(endpoint=endpoint)), said)
-        return self.limits()
+        reply = self.limits()
+        self._events.tell("limit", reply)
+        return reply
 
     def _limit_reply(self, endpoint: str | None) -> Limit:
         return Limit(

@@ -21,6 +21,7 @@ from prometheus_client.registry import Collector
 from ..control.replies import Endpoint, Folder, Status, escaped
 from ..delivery.breaker import BreakerState
 from ..delivery.tally import DURATION_BOUNDS_SECONDS, Durations, Totals
+from ..jobs.database import DatabaseUnusable
 from ..jobs.reader import Count
 from ..jobs.states import State
 
@@ -50,12 +51,18 @@ class Metrics(Collector):
         """What the library asks for."""
         status, totals = self._status(), self._totals()
         yield from _agent(status)
-        yield from _jobs(status, self._counts())
+        yield from _jobs(status, self._lanes())
         yield from _uploads(totals, [endpoint["name"] for endpoint in status["endpoints"]])
         yield from _disposals(totals, status["folders"])
         yield from _endpoints(status["endpoints"])
         yield from _folders(status["folders"])
         yield from _watcher(status)
+
+    def _lanes(self) -> list[Count]:
+        try:
+            return self._counts()
+        except DatabaseUnusable:
+            return []  # the status could be had all the same: it says that the database is waited for
 
 
 def _gauge(name: str, documentation: str, labels: tuple[str, ...], values: Values) -> Metric:
@@ -78,6 +85,13 @@ def _agent(status: Status) -> Iterator[Metric]:
     yield build
     yield _gauge("start_time_seconds", "When the agent started, since the epoch.", (), {(): status["started_at"]})
     degraded = float(status["state"] == "degraded")
+    pauses: Values = {(pause["folder"] or "", pause["endpoint"] or ""): 1.0 for pause in status["paused"]}
+    yield _gauge(
+        "paused",
+        "1 for each pause: of a folder, an endpoint, or (both empty) the agent.",
+        ("folder", "endpoint"),
+        pauses,
+    )
     yield _gauge("degraded", "1 while something needs the operator; status says what.", (), {(): degraded})
     yield _gauge("database_size_bytes", "Size of the database with its log.", (), {(): float(status["database_bytes"])})
 
@@ -93,6 +107,12 @@ def _jobs(status: Status, counts: list[Count]) -> Iterator[Metric]:
     labels = ("folder", "endpoint", "state")
     yield _gauge("jobs", "Jobs by folder, endpoint and state.", labels, jobs)
     yield _gauge("jobs_size_bytes", "Sizes of the files of these jobs.", labels, sizes)
+    yield _gauge(
+        "oldest_waiting_job_time_seconds",
+        "Since when the job waits to be sent that does so longest, since the epoch.",
+        ("folder",),
+        {(each["path"],): at for each in status["folders"] if (at := each["oldest_waiting_at"]) is not None},
+    )
 
 
 def _uploads(totals: Totals, endpoints: list[str]) -> Iterator[Metric]:

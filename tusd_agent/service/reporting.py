@@ -121,6 +121,8 @@ class Reporting:
             rule=escaped(found.rule),
             waits_for=None if found.waits_for is None else escaped(found.waits_for),
             job=None if found.job is None else job_reply(found.job),
+            seen=str(found.seen),
+            known=found.known,
         )
 
     def _overview(self, now: float) -> Overview:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from ..config import Settings, load
 from ..control.commands import Commands
+from ..control.events import Events
 from ..control.refusals import Refused, not_now
 from ..control.replies import Status
 from ..control.replies_changes import ReloadReply
@@ -136,6 +137,7 @@ class Service:
             lambda: self._settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock
         )
         self._reporting = reporting
+        self._events = Events(clock, self._listening)
         self._vitals = reporting.vitals
         self._watchdog_seconds = watchdog_seconds(environ, os.getpid())
         self._vitals.watched_by(self._watchdog_seconds)
@@ -147,12 +149,21 @@ class Service:
             self._pool,
             self.bandwidth,
             self.reload,
+            self._events,
             clock,
         )
         self._metrics: Metrics | None = None
         self._control = ControlServer(
             Path(settings.agent.socket),
-            Commands(reader, reporting.status, reporting.flights, reporting.explain, self._changing, self.metrics),
+            Commands(
+                reader,
+                reporting.status,
+                reporting.flights,
+                reporting.explain,
+                self._changing,
+                self.metrics,
+                self._events,
+            ),
             group=settings.agent.socket_group,
         )
         self._life = threading.RLock()
@@ -226,6 +237,8 @@ class Service:
                 self._control.start()
         threading.excepthook = self._thread_died
         self._pool.start()
+        if self._database.unchecked:
+            threading.Thread(target=self._check_database, name="check").start()
         if any(watch.remove_empty_folders for watch in self._settings.watch):
             self._empty_folders.start()
         self._reporting.state = "ok"
@@ -268,6 +281,12 @@ class Service:
                 self._reporting.waits_for = None
                 return True
 
+    def _check_database(self) -> None:
+        """Beside the work, after a kill; `Database.close` ends it."""
+        self._database.check()
+        if self._database.damage is not None:
+            log.error("%s", self._database.damage)
+
     def _thread_died(self, died: threading.ExceptHookArgs) -> None:
         """Of any thread, ours or a library's: it is said, and what depends on it is looked at, now."""
         name = died.thread.name if died.thread is not None else "unknown"
@@ -290,7 +309,13 @@ class Service:
                 EXIT_CONFIG,
             ) from error
         try:
-            self._open_database()
+            try:
+                self._open_database()
+            except sqlite3.DatabaseError:
+                if self._database.damage is None:
+                    raise
+                self._database.close()
+                self._open_database()  # now that it is known to be damaged, what can be read of it is saved
         except DatabaseUnwritable as error:
             self._database.close()
             self._lock.release()
@@ -307,7 +332,11 @@ class Service:
         recovered = self._claims.recover()
         if self._database.loss is None and not clean:
             log.warning(
-                "the last run did not end cleanly; the database is intact, %s put back", plural(recovered, "job")
+                "the last run did not end cleanly; %s put back%s",
+                plural(recovered, "job"),
+                ", and the database is looked over meanwhile"
+                if self._database.unchecked
+                else ", the database is intact",
             )
         if self._database.witness_problem is not None:
             log.warning("%s", self._database.witness_problem)
@@ -327,7 +356,9 @@ class Service:
                 raise not_now("the agent is stopping")
             self._notifier.reloading()
             try:
-                return self._reloading.reload(self._stopping)
+                reply = self._reloading.reload(self._stopping)
+                self._events.tell("reload", reply)
+                return reply
             finally:
                 self._notifier.ready()
                 self._notifier.status(self._reporting.line())
@@ -365,6 +396,7 @@ class Service:
         if not self._pool.stop(STOP_SECONDS):
             log.warning("a worker did not stop in time; its job goes on at the next start")
         self._empty_folders.stop(INTAKE_STOP_SECONDS)
+        self._events.close("the agent stops")
         self._control.stop()
         threading.excepthook = threading.__excepthook__
         self._database.close()
@@ -383,6 +415,9 @@ class Service:
 
             self._metrics = Metrics(self._reporting.status, self._reader.counts, self._pool.totals)
         return self._metrics.text()
+
+    def _listening(self, somebody: bool) -> None:
+        self._database.on_moved = self._events.moved if somebody else None
 
     def _wake(self) -> None:
         self._pool.wake()

@@ -28,12 +28,21 @@ program that goes on with it.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 SERVER_TEXT_LIMIT_BYTES = 4096
+LONGEST_SHOWN_SEGMENT = 12
+SHORTEST_SECRET = 6
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+_URL = re.compile(r"https?://[^\s'\"<>]+")
+_TARGET = re.compile(r"(\burl: )(/[^\s'\"<>()]+)")
+_CREDENTIAL = re.compile(
+    r"(?i)(\b(?:proxy-)?authorization['\"]?\s*[:=,]\s*b?['\"]?(?:\w+\s+)?|\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}"
+)
 
 
 def redact(url: str) -> str:
@@ -47,7 +56,7 @@ def redact(url: str) -> str:
     except ValueError:
         return "<unreadable URL>"
     folder, slash, last = parts.path.rpartition("/")
-    if len(last) > 12:
+    if len(last) > LONGEST_SHOWN_SEGMENT:
         last = f"{last[:4]}…"
     return printable(urlunsplit((parts.scheme, host, f"{folder}{slash}{last}", "", "")))
 
@@ -55,6 +64,40 @@ def redact(url: str) -> str:
 def printable(text: str) -> str:
     """`text` with control and direction characters (all but tab and newline) escaped, at most 4 KiB long."""
     return _CONTROL.sub(lambda m: m.group().encode("unicode_escape").decode(), text)[:SERVER_TEXT_LIMIT_BYTES]
+
+
+def masked(text: str) -> str:
+    """Any text, such as the traceback of an error nobody foresaw, without what looks like a credential in it.
+
+    URLs are redacted, and so are paths as urllib3 shows them. What names a secret by its value alone can't be known.
+    """
+    text = _URL.sub(lambda found: redact(found[0]), text)
+    text = _TARGET.sub(lambda found: f"{found[1]}{redact(found[2])}", text)
+    return _CREDENTIAL.sub(r"\1******", text)
+
+
+def unconfided(text: str, confided: Iterable[str], url: str) -> str:
+    """What a server says, without what it was told in confidence and now repeats.
+
+    `confided` are values of header fields (of ``Bearer abc`` also ``abc`` alone); of `url`, that of the request, a long
+    last segment and the query are cut out. What is shorter than `SHORTEST_SECRET` is no secret, and may be a word.
+    """
+    if not text:
+        return text
+    secrets = {part for value in confided for part in (value, value.partition(" ")[2])}
+    _, _, last = url.partition("?")[0].rpartition("/")
+    query = url.partition("?")[2]
+    secrets |= {query, *(part.partition("=")[2] for part in query.split("&"))}
+    if len(last) > LONGEST_SHOWN_SEGMENT:
+        secrets.add(last)
+    for secret in sorted(secrets, key=len, reverse=True):
+        if len(secret) < SHORTEST_SECRET:
+            break
+        text = text.replace(secret, "******")
+        # The end of a long text may have been cut off, and a secret with it.
+        begun = next((n for n in range(len(secret) - 1, SHORTEST_SECRET - 1, -1) if text.endswith(secret[:n])), 0)
+        text = f"{text[: len(text) - begun]}******" if begun else text
+    return text
 
 
 class TUSUploadError(Exception):

@@ -2,9 +2,13 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping
 
 from .errors import InvalidMetadata
+
+_KEY = re.compile(r"[!-+\--~]+")
+"""ASCII that can be seen, without the comma."""
 
 MetadataValue = str | bytes | int | float | None
 
@@ -20,7 +24,7 @@ def encode(metadata: Mapping[str, MetadataValue] | None) -> str | None:
     for key, value in (metadata or {}).items():
         if not isinstance(key, str) or not key:
             raise InvalidMetadata(f"metadata key {key!r} is not a non-empty string; give every value a name")
-        if not all("!" <= character <= "~" and character != "," for character in key):
+        if not _KEY.fullmatch(key):
             raise InvalidMetadata(
                 f"metadata key {key!r} has a space, a comma or a character outside ASCII; choose a plainer name"
             )

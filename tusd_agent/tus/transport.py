@@ -11,7 +11,7 @@ from urllib.parse import urljoin
 from .body import Body, CallerFailed
 from .connections import Connections, Route
 from .environment import Proxy, through
-from .errors import NotATusServer, TUSUploadError, UploadInterrupted, printable, redact
+from .errors import NotATusServer, TUSUploadError, UploadInterrupted, printable, redact, unconfided
 from .exchange import HARMLESS, Fields, Reply, exchange, request_head
 from .headers import basic, header_value
 from .locations import may_have_credentials, origin, split_credentials
@@ -182,7 +182,11 @@ class Transport:
             raise failed from failed.__cause__
         proxy = None if route is None else route.proxy
         sent_bytes = body.sent if body is not None else 0
-        return Answer(method, url, reply.status, reply.headers, _text(reply.text), sent_bytes, proxy)
+        text = _text(reply.text)
+        if text:
+            ours = {"x-request-id", "tus-resumable", *(name.lower() for name in headers)}
+            text = unconfided(text, (value for name, (_, value) in sent.items() if name not in ours), url)
+        return Answer(method, url, reply.status, reply.headers, text, sent_bytes, proxy)
 
     def _fields(
         self, method: str, url: str, headers: Mapping[str, str], credentials: list[Credentials], route: Route | None
