@@ -57,6 +57,8 @@ def booted() -> Iterator[Callable[[str], Installed]]:
 
     yield boot
     for machine in machines:
+        if machine.is_up():
+            print(machine.journal("-n", "40", "-u", AGENT))  # noqa: T201 - shown with the failure of the test
         machine.close()
     for folder in folders:
         shutil.rmtree(folder)

@@ -12,9 +12,9 @@ from .installed import AGENT, CHECKOUT, CONFIG, DROP_INS, OUTGOING, TUSD_URL, UP
 from .machine import Machine
 from .tree import REPOSITORY
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(400)]
 
-OLDER = "173283e3966c618cc007168b278031642f53445d"
+OLDER = "862fdc12c43109fffde36636ba4ddb810a9adc9c"
 """A commit with an older schema of the database."""
 
 

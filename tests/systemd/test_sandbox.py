@@ -6,7 +6,7 @@ import pytest
 
 from .installed import AGENT, OUTGOING, Installed
 
-pytestmark = pytest.mark.heavy
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(400)]
 
 MOST_EXPOSED_KEEPING = 1.5
 MOST_EXPOSED_CHANGING = 2.0
