@@ -138,6 +138,11 @@ def schema_of(machine: Machine) -> int:
 def test_an_upgrade_with_an_older_database(booted: Callable[[str], Installed]) -> None:
     """An older version runs, with a queue of its own kind and an upload on its way; the README's two lines later the
     new one runs, and goes on with it."""
+    shallow = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository"], cwd=REPOSITORY, capture_output=True, check=False
+    )
+    if shallow.stdout != b"false\n":
+        pytest.skip("this copy of the repository has no history")
     there = booted("bookworm")
     machine = there.machine
     machine.sh("mv /usr/src/tusd-agent /usr/src/newer")
