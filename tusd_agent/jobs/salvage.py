@@ -1,7 +1,7 @@
 """What can still be read of a damaged database, row by row, into a fresh one.
 
 Whatever can't be read is found again by the scan; what is lost for good is the knowledge that a file was sent, which is
-why the fresh ledger is then known to be incomplete.
+why the fresh ledger is then known to be incomplete. Past failures and totals are not taken over.
 """
 
 import sqlite3
