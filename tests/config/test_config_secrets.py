@@ -25,6 +25,10 @@ def only(folder: Path, endpoint: str, environ: dict[str, str] | None = None) -> 
     return caught.value.problems[0]
 
 
+def token_warnings(settings: Settings) -> list[str]:
+    return [warning for warning in settings.warnings() if "bearer_token_file" in warning]
+
+
 def authorization(settings: Settings, environ: dict[str, str] | None = None) -> Callable[[], str]:
     value = settings.endpoint["default"].request_headers(settings.config_dir, environ or {})["Authorization"]
     assert callable(value)
@@ -115,8 +119,8 @@ def test_a_token_file_lies_among_the_credentials_or_beside_the_configuration(tmp
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     environ = {"CREDENTIALS_DIRECTORY": str(credentials)}
-    problem = only(tmp_path, "bearer_token_file = 'token'", environ)
-    assert f"looked for {credentials}/token and {tmp_path}/token" in problem.wrong
+    (warning,) = token_warnings(settings_of(tmp_path, "bearer_token_file = 'token'", environ))
+    assert f"looked for {credentials}/token and {tmp_path}/token; until then its jobs wait" in warning
     (tmp_path / "token").write_text("beside\n")
     settings = settings_of(tmp_path, "bearer_token_file = 'token'", environ)
     token = authorization(settings, environ)
@@ -132,7 +136,8 @@ def test_an_absolute_token_file_has_one_place(tmp_path: Path) -> None:
         "STATE_DIRECTORY": "/state",
     }
     path = tmp_path / "elsewhere"
-    assert only(tmp_path, f"bearer_token_file = '{path}'", environ).wrong.endswith(f"looked for {path}")
+    (warning,) = token_warnings(settings_of(tmp_path, f"bearer_token_file = '{path}'", environ))
+    assert f"looked for {path};" in warning
     path.write_text("abc")
     assert authorization(settings_of(tmp_path, f"bearer_token_file = '{path}'", environ), environ)() == "Bearer abc"
     at_home = settings_of(tmp_path, "bearer_token_file = '~/elsewhere'", environ)
@@ -152,11 +157,18 @@ def test_a_renewed_token_is_used_by_the_next_request(tmp_path: Path) -> None:
         token()
 
 
+@pytest.mark.parametrize("content", ["", " \n\n"])
+def test_a_token_that_is_not_there_yet_is_waited_for(tmp_path: Path, content: str) -> None:
+    """An empty file is one that somebody is about to write; an empty variable stays empty."""
+    (tmp_path / "token").write_text(content)
+    (warning,) = token_warnings(settings_of(tmp_path, "bearer_token_file = 'token'"))
+    assert f"{tmp_path / 'token'} is empty" in warning
+    assert "is empty" in only(tmp_path, "bearer_token_env = 'TOKEN'", {"TOKEN": content}).wrong
+
+
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        ("", "is empty"),
-        (" \n\n", "is empty"),
         (f"{SECRET}\nsecond\n", "more than one line"),
         (f"Bearer {SECRET}", 'begins with the word "Bearer"'),
         (f"{SECRET} x", "no token may"),

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,6 +59,28 @@ def test_reloading_tells_the_clock_systemd_compares_with(listening: tuple[socket
     Notifier({"NOTIFY_SOCKET": address}).reloading()
     usec = int(receiver.recv(4096).partition(b"MONOTONIC_USEC=")[2])
     assert before <= usec <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+
+def test_what_takes_long_asks_for_more_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as it lasts, and no longer than was said; who is watched is alive meanwhile."""
+    monkeypatch.setattr("tusd_agent.systemd.EXTEND_EVERY_SECONDS", 0.01)
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.settimeout(10)
+        receiver.bind(str(path))
+        notifier = Notifier({"NOTIFY_SOCKET": str(path)})
+        with notifier.extending(60):
+            assert [receiver.recv(4096) for _ in range(3)] == [b"EXTEND_TIMEOUT_USEC=15000000\nWATCHDOG=1"] * 3
+        receiver.setblocking(False)
+        with pytest.raises(BlockingIOError):  # noqa: PT012 - what was sent before the end is still to be read
+            while True:
+                receiver.recv(4096)
+        with notifier.extending(0):
+            time.sleep(0.05)
+        with pytest.raises(BlockingIOError):
+            receiver.recv(4096)
+    with Notifier({}).extending(60):
+        assert not [thread for thread in threading.enumerate() if thread.name == "extending"]
 
 
 @pytest.mark.parametrize("value", [None, "", "@", "relative", "vsock:2:1234"])

@@ -1,7 +1,10 @@
 """Machines that are booted once for all tests of a run, with the agent installed."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +13,9 @@ from tests.servers import NotInstalled
 from .installed import AGENT, CONFIG, DROP_INS, OUTGOING, UPLOADS, Installed
 from .machine import Machine
 from .tree import root_tree
+
+IN_MEMORY = Path("/dev/shm")
+"""Half a gigabyte for each machine, which a disk would take long to write and to remove."""
 
 CLEAN = f"""\
 systemctl stop {AGENT} 2>/dev/null || true
@@ -23,16 +29,22 @@ install -d -m 2775 -o alice -g alice {OUTGOING}
 
 
 @pytest.fixture(scope="session")
-def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Installed]]:
+def booted() -> Iterator[Callable[[str], Installed]]:
     """Boots a machine of a release: ``booted("bookworm")``, with all there is to be but the agent.
 
     Where that can't be done the test is skipped, with CI in the environment it fails.
     """
     machines: list[Machine] = []
+    folders: list[Path] = []
 
     def boot(release: str) -> Installed:
         try:
-            machine = Machine(root_tree(release), tmp_path_factory.mktemp(release))
+            folder = Path(
+                tempfile.mkdtemp(prefix=f"tusd-agent-{release}-", dir=IN_MEMORY if IN_MEMORY.is_dir() else None)
+            )
+            folder.chmod(0o755)
+            folders.append(folder)
+            machine = Machine(root_tree(release), folder)
             machines.append(machine)
             machine.boot()
             there = Installed(machine)
@@ -45,7 +57,11 @@ def booted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
     yield boot
     for machine in machines:
+        if machine.is_up():
+            print(machine.journal("-n", "40", "-u", AGENT))  # noqa: T201 - shown with the failure of the test
         machine.close()
+    for folder in folders:
+        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

@@ -110,6 +110,9 @@ class Machine:
         """Messages of the journal, without times and host names."""
         return self.run("journalctl", "--no-pager", "--output=cat", *options).stdout
 
+    def is_up(self) -> bool:
+        return self._nspawn is not None and self._leader() is not None
+
     def console(self) -> str:
         """What nspawn and systemd printed."""
         return self._console.read_text(errors="replace") if self._console.exists() else ""

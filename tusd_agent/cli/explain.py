@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from ..control.replies import Explanation
+from .completing import files
 from .options import config_option, json_option, say, say_json, socket_option
 from .views import explain
 from .words import distance, plural
 
 
 @click.command("explain")
-@click.argument("path")
+@click.argument("path", shell_complete=files)
 @json_option
 @config_option
 @socket_option

@@ -8,6 +8,7 @@ import click
 
 from ..control.replies import JobReply
 from .options import config_option, in_colour, json_option, on_terminal, say, say_json, socket_option, warn
+from .page import encodable
 from .selecting import hint_for_none, selecting, selection
 from .views import MAX_PAGE, View, ask
 from .words import aligned, distance, percent, size
@@ -93,7 +94,7 @@ def _draw_table(jobs: list[JobReply], first: bool) -> None:
         table.add_column(HEADINGS[number], justify=justify, min_width=len(widest), no_wrap=True)
     table.add_column(HEADINGS[-1], overflow="fold")
     now = time.time()
-    for job in jobs:
+    for job in encodable(jobs):
         cells = [Text(cell) for cell in _cells(job, now)]
         cells[1].stylize(_COLOURS.get(job["state"], ""))
         table.add_row(*cells)

@@ -8,6 +8,7 @@ import click
 
 from ..control.replies import OrderReply
 from ..jobs.states import TABLE
+from .completing import folders
 from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option, warn
 from .selecting import hint_for_none, parts, selecting, selection
 from .views import tell
@@ -84,7 +85,7 @@ adopt_command = _command(
 
 
 @click.command("rescan")
-@click.argument("folder", required=False)
+@click.argument("folder", required=False, shell_complete=folders)
 @json_option
 @config_option
 @socket_option

@@ -11,6 +11,7 @@ import click
 from ..control.replies import path_b64
 from ..control.selecting import MAX_MEMBERS
 from ..jobs.states import State
+from .completing import endpoints, files, folders
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,10 +30,10 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 
 _STATES = click.Choice([str(state) for state in State])
 _SELECTING: tuple[Callable[[Any], Any], ...] = (
-    click.argument("jobs", nargs=-1, metavar="[ID|PATH|all]..."),
+    click.argument("jobs", nargs=-1, metavar="[ID|PATH|all]...", shell_complete=files),
     click.option("--state", "states", multiple=True, type=_STATES, metavar="STATE", help="Jobs in this state."),
-    click.option("--folder", metavar="PATH", help="Jobs of this watched folder."),
-    click.option("--endpoint", metavar="NAME", help="Jobs for this endpoint."),
+    click.option("--folder", metavar="PATH", shell_complete=folders, help="Jobs of this watched folder."),
+    click.option("--endpoint", metavar="NAME", shell_complete=endpoints, help="Jobs for this endpoint."),
     click.option("--error", metavar="TEXT", help="Jobs whose last error or reason contains this."),
     click.option("--pattern", metavar="GLOB", help="Jobs of files whose path matches."),
     click.option(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ..mounts import is_in_doubt, is_network, mount_of
 from ..trusted import weakness_of
-from .credentials import CredentialError, bearer_from_environment, bearer_from_file
+from .credentials import CredentialError, TokenMissing, bearer_from_environment, bearer_from_file
 from .models import AgentSettings, EndpointSettings, LimitSettings, WatchSettings
 from .sources import Location
 
@@ -65,10 +65,13 @@ def check_endpoint(
     try:
         if endpoint.bearer_token_file is not None:
             bearer_from_file(endpoint.bearer_token_file, config_dir, environ)
-    except CredentialError as error:
-        wrong = str(error)
+    except TokenMissing:
+        # No reason not to start: at boot secrets may be brought later. It is read for each request, and warned of.
         if may_be_token(endpoint.bearer_token_file):
             wrong = "there is no such file, and it looks like a token itself"
+            yield Finding((*here, "bearer_token_file"), wrong, "put the token alone into the file, on one line")
+    except CredentialError as error:
+        wrong = str(error)
         yield Finding((*here, "bearer_token_file"), wrong, "put the token alone into the file, on one line")
     try:
         if endpoint.bearer_token_env is not None:
@@ -190,6 +193,7 @@ def find_warnings(
     endpoints: Mapping[str, EndpointSettings],
     watches: tuple[WatchSettings, ...],
     file: Path | None,
+    environ: Mapping[str, str],
 ) -> Iterator[str]:
     """What holds, but is hardly meant so; one line each."""
     mount = mount_of(str(agent.state_dir))
@@ -215,6 +219,11 @@ def find_warnings(
         if watch.remove_empty_folders and watch.after_upload not in ("delete", "move"):
             yield f'{here}.remove_empty_folders has no effect while after_upload is "{watch.after_upload}"'
     for name, endpoint in endpoints.items():
+        if endpoint.bearer_token_file is not None:
+            try:
+                bearer_from_file(endpoint.bearer_token_file, None if file is None else file.parent, environ)
+            except CredentialError as error:
+                yield f"endpoint.{name}.bearer_token_file: {error}; until then its jobs wait"
         host = urlsplit(endpoint.url).hostname or ""
         local = host in {"localhost", "::1"} or re.fullmatch(r"127\.[0-9.]+", host)
         secret = endpoint.bearer_token_file or endpoint.bearer_token_env or endpoint.headers

@@ -15,6 +15,10 @@ class CredentialError(OSError):
     """There is no usable token now. An OSError: like a network that is down, it may be back for the next try."""
 
 
+class TokenMissing(CredentialError):
+    """The file is not there, or empty: whoever is to bring the token may not have done so yet."""
+
+
 def token_places(name: str, config_dir: Path | None, environ: Mapping[str, str]) -> list[Path]:
     """Where `bearer_token_file = name` is looked for, in this order."""
     if name.startswith("~/") and environ.get("HOME"):
@@ -28,12 +32,12 @@ def token_places(name: str, config_dir: Path | None, environ: Mapping[str, str])
 
 
 def find_token_file(name: str, config_dir: Path | None, environ: Mapping[str, str]) -> Path:
-    """The first of the places that exists. Raises CredentialError that lists them when none does."""
+    """The first of the places that exists. Raises TokenMissing that lists them when none does."""
     places = token_places(name, config_dir, environ)
     for place in places:
         if place.is_file():
             return place
-    raise CredentialError("there is no such file; looked for " + " and ".join(str(place) for place in places))
+    raise TokenMissing("there is no such file; looked for " + " and ".join(str(place) for place in places))
 
 
 def bearer_from_file(name: str, config_dir: Path | None, environ: Mapping[str, str]) -> str:
@@ -58,7 +62,7 @@ def _checked(content: bytes, place: str) -> str:
     """The one line of printable ASCII without spaces (RFC 6750, section 2.1) that `content` must be."""
     lines = content.strip().split(b"\n")
     if lines == [b""]:
-        raise CredentialError(f"{place} is empty")
+        raise TokenMissing(f"{place} is empty")
     if len(lines) > 1:
         raise CredentialError(f"{place} holds more than one line")
     if len(content) > LARGEST_TOKEN_BYTES:

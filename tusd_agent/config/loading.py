@@ -36,7 +36,7 @@ def load(path: Path | None, environ: Mapping[str, str], *, uid: int | None = Non
         raise ConfigError(checking.problems)
     settings._file = file
     settings._variables = tuple(variables)
-    warnings = find_warnings(settings.agent, settings.endpoint, settings.watch, file)
+    warnings = find_warnings(settings.agent, settings.endpoint, settings.watch, file, environ)
     settings._warnings = tuple(printable(text) for text in warnings)
     return settings
 

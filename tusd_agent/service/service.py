@@ -200,6 +200,8 @@ class Service:
             self._notifier.watchdog()
         if verdict.problem is not None and before.problem is None:
             log.log(logging.WARNING if verdict.alive else logging.CRITICAL, "%s", verdict.problem)
+        if verdict.problem is None and before.problem is not None:
+            log.info("every thread moves on again")
         self._notifier.status(verdict.problem or self._reporting.line())
         return verdict
 
