@@ -348,6 +348,14 @@ def test_retry_begins_anew_only_after_a_finished_upload_was_refused(queue: Queue
     assert queue.orders.retry(job.id, 5.0).upload_url is None
 
 
+def test_what_is_held_of_a_removed_folder_when_the_agent_stops_is_gone_on_with_at_the_next_start(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"%d" % number, inode=number) for number in range(1, 1501)], 1.0)
+    stopping = iter([False, True])
+    assert queue.orders.hold_orphans(set(), {"default"}, 2.0, lambda: next(stopping)) == 1000
+    assert queue.orders.hold_orphans(set(), {"default"}, 2.0, lambda: True) == 0
+    assert queue.orders.hold_orphans(set(), {"default"}, 2.0) == 500
+
+
 def test_jobs_of_a_removed_folder_are_held_and_come_back_with_it(queue: Queue) -> None:
     queue.ledger.enqueue([found(b"a", inode=1), found(b"b", inode=2)], 1.0)
     delivered = queue.claims.defer(queue.claims.deliver(queue.claimed(), 2.0, SENT), 3.0, "disk full")

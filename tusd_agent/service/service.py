@@ -114,8 +114,9 @@ class Service:
             self.bandwidth,
             self._empty_folders,
         )
+        self._stopping = threading.Event()
         self._reloading = Reloading(
-            settings, endpoints, parts, environ, read or (lambda: load(settings.file, environ)), clock
+            settings, endpoints, parts, environ, read or (lambda: load(settings.file, environ)), self._stopping, clock
         )
         self._pool.on_orphan = self._reloading.hold_orphans
         self._opening = Opening(self._lock, parts, lambda: self._settings, self._reloading.hold_orphans)
@@ -154,7 +155,6 @@ class Service:
         )
         self._life = threading.RLock()
         self._next_reload = threading.Lock()
-        self._stopping = threading.Event()
 
     @property
     def _settings(self) -> Settings:
@@ -207,6 +207,7 @@ class Service:
             self._start(stop)
 
     def _start(self, stop: threading.Event | None) -> None:
+        self._stopping.clear()
         if threading.current_thread() is threading.main_thread():
             # Whoever opens a file while we hold a read lease on it would otherwise kill us (fcntl(2), F_SETLEASE).
             signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -302,7 +303,7 @@ class Service:
                 raise not_now("the agent is stopping")
             self._notifier.reloading()
             try:
-                reply = self._reloading.reload(self._stopping)
+                reply = self._reloading.reload()
                 self._events.tell("reload", reply)
                 return reply
             finally:
