@@ -5,12 +5,16 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.servers import Server
 from tests.support.agent import Agent
 from tests.support.files import write
 
 from .test_pausing import command
 from .test_whole_path import done
+
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
 
 
 def test_what_may_be_added_and_what_is_said_of_the_rest(

@@ -15,6 +15,8 @@ from tests.support.relay import Relay
 
 from .test_whole_path import assert_arrived_once, done
 
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
+
 SIZE = 100_000
 
 

@@ -18,6 +18,8 @@ from tusd_agent.jobs.database import Database
 from tusd_agent.jobs.orders import Orders
 from tusd_agent.jobs.states import LEDGER_LOST
 
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
+
 SETTLE_SECONDS = 0.2
 
 
@@ -65,7 +67,6 @@ def rotate(folder: Path, count: int) -> None:
             os.rename(source, folder / f"log.{number}")
 
 
-@pytest.mark.heavy
 def test_what_was_sent_is_not_sent_again(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -141,7 +142,6 @@ def mount(image: Path, folder: Path) -> bool:
     return subprocess.run(["mount", "-o", "loop", image, folder], capture_output=True, check=False).returncode == 0
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("agent_is", ["running", "stopped", "killed", "sending"])
 def test_the_whole_chain_of_logrotate(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path, agent_is: str
@@ -172,7 +172,6 @@ def test_the_whole_chain_of_logrotate(
     wait_for(lambda: sorted(job["path"].rpartition("/")[2] for job in agent.jobs()) == names, 30, "the last names")
 
 
-@pytest.mark.heavy
 def test_kill_9_at_any_instant_never_is_a_loss_and_never_sends_twice(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -197,7 +196,6 @@ def test_kill_9_at_any_instant_never_is_a_loss_and_never_sends_twice(
     assert agent.status()["jobs"]["held"] == 0
 
 
-@pytest.mark.heavy
 def test_a_start_that_fails_is_no_loss(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.servers import Server
@@ -14,6 +15,8 @@ from tests.support.agent import Agent
 from tests.support.files import write
 from tests.support.programs import program
 from tusd_agent.jobs.model import shown
+
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
 
 PROMTOOL = ("promtool", "Debian's package prometheus")
 

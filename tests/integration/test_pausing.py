@@ -15,6 +15,8 @@ from tests.support.files import wait_for, write
 
 from .test_whole_path import assert_arrived_once, done, in_flight_beyond
 
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
+
 MIB = 1 << 20
 
 
@@ -73,7 +75,6 @@ def test_a_pause_interrupts_outlives_a_kill_and_loses_nothing(
     assert (again.returncode, again.stdout) == (0, "the agent was not paused.\n")
 
 
-@pytest.mark.heavy
 def test_a_folder_or_an_endpoint_is_paused_and_the_others_go_on(
     agent_factory: Callable[..., Agent], embedded_server: Server, tmp_path: Path
 ) -> None:
@@ -110,7 +111,6 @@ def test_a_folder_or_an_endpoint_is_paused_and_the_others_go_on(
     assert command(agent, "pause", "--folder", "/x", "--endpoint", "lab").returncode == 2
 
 
-@pytest.mark.heavy
 def test_a_disposal_waits_for_the_resume_too(
     agent_factory: Callable[..., Agent], embedded_server: Server, tmp_path: Path
 ) -> None:

@@ -19,6 +19,8 @@ from tests.support.files import wait_for, write
 from .test_pausing import command
 from .test_whole_path import assert_arrived_once, by_relative_path, done, in_flight_beyond
 
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
+
 KIB, MIB = 1 << 10, 1 << 20
 QUICK: dict[str, object] = {"settle_seconds": 0.2}
 
@@ -124,7 +126,6 @@ def test_what_is_in_flight_goes_on_under_the_new_rules(
     assert not any(one.complete for one in first.stored())
 
 
-@pytest.mark.heavy
 @pytest.mark.timeout(180)
 def test_storms_and_kills(agent_factory: Callable[..., Agent], embedded_server: Server, tmp_path: Path) -> None:
     """SIGHUPs by the hundred, reloads side by side, the file changing all the time, kill -9 in between."""

@@ -14,6 +14,8 @@ from tests.servers import Server
 from tests.support.agent import Agent
 from tests.support.files import write
 
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
+
 NAMES = ("same", "changed", "gone", "rotten")
 
 
