@@ -21,6 +21,8 @@ from tests.support import toml
 from tests.support.files import content, sha256_of, wait_for, write
 from tests.support.relay import Relay
 
+pytestmark = pytest.mark.heavy  # each of them starts servers of its own
+
 MIB = 1 << 20
 TUS = {"Tus-Resumable": "1.0.0"}
 BODY = {**TUS, "Content-Type": "application/offset+octet-stream"}

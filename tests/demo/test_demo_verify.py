@@ -10,6 +10,8 @@ from tusd_agent import TUSClient
 from tusd_agent.demo.onward import arrival_text
 from tusd_agent.demo.verify import Stored, Verdict, compare, sha256, stored
 
+pytestmark = pytest.mark.heavy  # each of them starts a server of its own
+
 CONTENT = b"what was dropped" * 100_000
 NAME = "März/a b.bin"
 

@@ -15,6 +15,8 @@ from tests.intake.living import Living, living
 from tusd_agent import beneath
 from tusd_agent.jobs.states import State
 
+pytestmark = pytest.mark.heavy  # real disks that fail take their time
+
 
 @pytest.fixture
 def it(tmp_path: Path) -> Iterator[Living]:

@@ -17,6 +17,8 @@ from tusd_agent.jobs.model import Fingerprint
 from tusd_agent.jobs.states import State
 from tusd_agent.mounts import file_system_type
 
+pytestmark = pytest.mark.heavy  # real writers take their time
+
 SFTP_SERVER = Path("/usr/lib/openssh/sftp-server")
 
 
@@ -118,7 +120,6 @@ def assert_taken_whole(it: Living, name: str) -> None:
     assert job.fingerprint == Fingerprint.of((it.path / name).stat())
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("options", [["--inplace", "-t"], ["--inplace"], ["-a"]], ids=" ".join)
 def test_rsync(it: Living, tmp_path: Path, options: list[str]) -> None:
     if shutil.which("rsync") is None:

@@ -20,6 +20,8 @@ from tests.support.relay import Relay
 
 from .test_whole_path import assert_arrived_once, done
 
+pytestmark = pytest.mark.heavy  # each of them starts agents of its own
+
 
 @pytest.fixture
 def outgoing(tmp_path: Path) -> Path:
@@ -55,7 +57,6 @@ def web_site() -> Iterator[http.server.ThreadingHTTPServer]:
     site.server_close()
 
 
-@pytest.mark.heavy
 def test_an_endpoint_nobody_listens_at_is_said_and_waited_for(
     embedded_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -92,7 +93,6 @@ def test_an_endpoint_that_is_no_tus_server_is_named_and_no_file_fails(
     assert agent.status()["state"] == "ok", "an endpoint with nothing to do has no trouble"
 
 
-@pytest.mark.heavy
 def test_a_folder_that_comes_later_goes_and_comes_again(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -196,7 +196,6 @@ def test_with_a_damaged_database_the_agent_goes_on_and_sends_nothing_twice(
     agent.wait_until(lambda status: status["state"] == "ok" and status["jobs"]["done"] == 2, 60)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("where", ["a page that the start reads", "a page that it does not"])
 def test_damage_after_a_kill_is_found_while_the_agent_works_or_before(
     embedded_server: Server, agent_factory: Callable[..., Agent], outgoing: Path, where: str
@@ -249,7 +248,6 @@ def test_a_bad_configuration_is_refused_in_words(
     assert str(agent.config) in refused.stderr
 
 
-@pytest.mark.heavy
 def test_jobs_of_a_removed_folder_are_held_and_go_on_when_it_is_back(
     embedded_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:

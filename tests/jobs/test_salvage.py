@@ -17,6 +17,8 @@ from tusd_agent.jobs.states import State
 
 from .test_loss import full_disk
 
+pytestmark = pytest.mark.heavy  # databases are damaged and read again, page by page
+
 PAGE_BYTES = 4096
 JOBS = 2000
 

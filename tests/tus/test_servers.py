@@ -17,6 +17,8 @@ from tusd_agent.tus import BytesSource, DeadlineExceeded, FileStore, UploadCance
 
 from .conftest import quick
 
+pytestmark = pytest.mark.heavy  # with whole files, on whole servers
+
 SIZE = 3_000_000
 DATA = os.urandom(SIZE)
 NAMES = {"filename": "data", "filetype": "application/octet-stream"}  # without them tuspyserver answers no HEAD
@@ -240,7 +242,6 @@ def test_a_deadline_then_resumed(any_server: Server, relay: Callable[[Server], R
     assert holds(any_server, DATA)
 
 
-@pytest.mark.heavy
 @pytest.mark.parametrize("streams", [1, 3])
 def test_a_gibibyte(any_server: Server, relay: Callable[[Server], Relay], tmp_path: Path, streams: int) -> None:
     """Cut and cancelled on its way, gone on with by a store, whole at the end."""
