@@ -29,7 +29,10 @@ def test_files_of_another_user_arrive(service: Installed) -> None:
     found = service.wait_until_arrived("a.txt", "b.txt")
     assert found["a.txt"] == b"from alice\n"
     assert found["b.txt"] == b"".join(b"%d\n" % number for number in range(1, 100001))
-    assert "1 folder watched, 0 jobs waiting, 0 in flight, 0 failed" in service.machine.shows(AGENT, "StatusText")
+    idle = "1 folder watched, 0 jobs waiting, 0 in flight, 0 failed"
+    service.machine.wait_for(
+        lambda: service.machine.shows(AGENT, "StatusText") == idle, "the status that systemd shows"
+    )
     # Each line has its priority, and those about a job its number.
     story = service.machine.journal("-u", AGENT, "TUSD_AGENT_JOB=1", "-p", "info", "--since", "-1min")
     assert "arrived" in story
