@@ -154,7 +154,8 @@ def test_neighbours_may_visit(module: str, source: str) -> None:
     [
         ("tusd_agent", "click pydantic requests rich watchdog"),
         ("tusd_agent.tus", "click dataclasses pydantic requests rich ssl tenacity urllib3 watchdog"),
-        ("tusd_agent.cli tusd_agent.cli.status", "pydantic requests rich watchdog"),
+        ("tusd_agent.cli tusd_agent.cli.status", "prometheus_client pydantic requests rich watchdog"),
+        ("tusd_agent.service", "prometheus_client rich"),
     ],
 )
 def test_import_is_cheap(names: str, spared: str) -> None:

@@ -84,7 +84,7 @@ def answering(status: int, headers: Mapping[str, str], date: str | None = None) 
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}/files/"
         server.shutdown()
 
@@ -126,6 +126,10 @@ def test_a_bad_configuration_and_a_missing_folder(doctor: Doctor) -> None:
     assert "FAIL  configuration    " in result.stdout
     assert "agent.workers" in result.stdout
     assert "do: tusd-agent check-config" in result.stdout
+    doctor.config.write_text("[agent")
+    result = doctor("--json")
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert [check["check"] for check in json.loads(result.stdout)["checks"]] == ["configuration"]
     doctor.configure("http://127.0.0.1:9/files/")
     doctor.folder.rmdir()
     checks = doctor.checks()

@@ -57,7 +57,7 @@ def test_no_errors(served: Served, line: Line) -> None:
 def test_what_is_not_counted_is_said(served: Served, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     in_trouble(served)
     monkeypatch.setattr(troubles, "MAX_COUNTED", 1)
-    monkeypatch.setattr("tusd_agent.cli.views.MAX_COUNTED", 1)
+    monkeypatch.setattr("tusd_agent.cli.stored.MAX_COUNTED", 1)
     result = line("errors")
     assert "\nrefused 422" in result.stdout
     assert " 1+ " in result.stdout

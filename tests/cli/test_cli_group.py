@@ -7,6 +7,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.control.served import Served
 from tusd_agent import __version__
 from tusd_agent.cli import COMMANDS, main
 
@@ -43,6 +44,20 @@ def test_looking_is_cheap(arguments: str) -> None:
         "except SystemExit: pass"
     )
     assert not loaded_by(program) & DEAR
+
+
+def test_asking_a_running_agent_is_cheaper_still(served: Served) -> None:
+    """Whoever asks often pays neither for SQLite nor for what reads it."""
+    served.enqueue(b"a")
+    served.server.start()
+    program = (
+        "from tusd_agent.cli import main\n"
+        f"try: main(['status', '--socket', {str(served.socket)!r}])\n"
+        "except SystemExit: pass"
+    )
+    loaded = loaded_by(program)
+    assert not loaded & (DEAR | {"sqlite3", "dataclasses", "tomllib", "shutil", "traceback", "difflib"})
+    assert {name for name in loaded if name.startswith("tusd_agent.jobs.")} == {"tusd_agent.jobs.showing"}
 
 
 def test_the_help_shows_all_commands_in_their_groups() -> None:

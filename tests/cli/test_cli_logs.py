@@ -134,10 +134,16 @@ def test_the_journal_gets_fields(tmp_path: Path) -> None:
         handler.setFormatter(TextFormatter(timestamps=False))
         handler.handle(about_a_job(b"a\nPRIORITY=0\n"))
         handler.handle(record("a\nb"))
-        handler.close()
         first, second = (
             dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines()) for _ in range(2)
         )
+    os.unlink(path)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.settimeout(5)
+        journal.bind(path)
+        handler.handle(record("said after the journal was started anew"))
+        assert b"MESSAGE=tusd_agent.delivery: said after the journal was started anew\n" in journal.recv(65536)
+    handler.close()
     assert first["PRIORITY"] == "4"
     assert first["TUSD_AGENT_JOB"] == "28"
     assert first["TUSD_AGENT_PATH"] == r"/srv/out/a\nPRIORITY=0\n"

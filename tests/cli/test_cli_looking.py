@@ -70,6 +70,12 @@ def test_status_of_an_agent_that_does_not_run(served: Served, line: Line, stoppe
     assert set(status["jobs"]) == {str(state) for state in State}
 
 
+def test_a_database_without_jobs_says_nothing_of_folders(served: Served, line: Line) -> None:
+    result = line("status")
+    assert result.exit_code == 3
+    assert "watched" not in result.stdout
+
+
 def test_an_agent_that_never_ran(line: Line, tmp_path: Path) -> None:
     line.environ["TUSD_AGENT_AGENT__STATE_DIR"] = str(tmp_path / "none")
     result = line("status")

@@ -10,6 +10,8 @@ from tests.control.served import FOLDER, Served
 from tusd_agent.jobs.selection import Selection
 from tusd_agent.jobs.states import State
 
+REFUSED = "1 job can't release as things are; that is for jobs that are held:"
+
 
 def states(served: Served) -> list[State]:
     return [job.state for job in reversed(served.reader.page(Selection(), limit=1000).jobs)]
@@ -49,10 +51,10 @@ def test_all_jobs_and_what_their_state_does_not_allow(served: Served, line: Line
     result = line("release", "all")
     assert (result.exit_code, result.stdout) == (
         0,
-        f"1 job released.\n1 job can't release as things are:\n  job 2 is pending: {FOLDER}/b\n",
+        f"1 job released.\n{REFUSED}\n  job 2 is pending: {FOLDER}/b\n",
     )
     refused = line("release", "2")
-    assert (refused.exit_code, refused.stdout.splitlines()[0]) == (1, "1 job can't release as things are:")
+    assert (refused.exit_code, refused.stdout.splitlines()[0]) == (1, REFUSED)
 
 
 def test_more_jobs_than_one_request_may_name(served: Served, line: Line) -> None:

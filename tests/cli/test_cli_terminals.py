@@ -94,8 +94,20 @@ def test_a_terminal_that_knows_few_characters_and_no_colours(busy: Busy, open_te
         written = terminal.read()
         assert too_wide(written, 80) == []
         assert "\x1b[3" not in written, "no colours"
-        assert "...nstrument/" in written or "..." in written
+        assert "..." in written
         assert "Traceback" not in written
+
+
+def test_names_that_a_terminal_has_no_characters_for(busy: Busy, open_terminal: Open) -> None:
+    busy.served.enqueue("Gerät/漢字.dat".encode())
+    busy.served.fail("é")
+    for command in (["jobs"], ["show", "1"], ["errors"]):
+        terminal = open_terminal(*command, *busy.options, PYTHONIOENCODING="ascii", LC_ALL="C")
+        assert terminal.exit_code() == 0
+        written = terminal.read()
+        assert too_wide(written, 80) == []
+        assert "Traceback" not in written
+        assert r"Ger\xe4t" in written.replace("\r\n", "").replace(" ", "")
 
 
 def test_what_is_piped_is_whole(busy: Busy) -> None:
@@ -185,3 +197,19 @@ def test_top_needs_a_terminal(busy: Busy) -> None:
     )
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "tusd-agent: top needs a terminal\nhint: tusd-agent status --watch prints again and again\n"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize(
+    ("columns", "environment"), [(80, {}), (200, {}), (80, {"NO_COLOR": "1", "PYTHONIOENCODING": "ascii"})]
+)
+def test_the_demonstration_fits(open_terminal: Open, columns: int, environment: dict[str, str]) -> None:
+    terminal = open_terminal("demo", columns=columns, **environment)
+    terminal.wait_for("Ctrl-C ends everything", 120)
+    terminal.press("\x03")
+    assert terminal.exit_code() == 0
+    written = terminal.read()
+    # Addresses and commands are there to be copied: they stand on one line however long it is.
+    assert [line for line in too_wide(written, columns) if "/tmp" not in line] == []
+    assert ("\x1b[3" in written) is ("NO_COLOR" not in environment)
+    assert "Traceback" not in written

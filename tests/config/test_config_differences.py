@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tusd_agent.config import Settings, load
-from tusd_agent.service.differences import differences, sends_like
+from tusd_agent.config import AgentSettings, Settings, load
+from tusd_agent.service.differences import NEEDS_RESTART, differences, sends_like
 
 BEFORE = """
 [agent]
@@ -70,3 +70,10 @@ def test_a_limit_does_not_change_how_requests_go_and_a_header_does(tmp_path: Pat
     assert not sends_like(before, after)
     assert sends_like(before, before.model_copy(update={"rate_limit": 7, "max_concurrent": 2}))
     assert not sends_like(before, before.model_copy(update={"delete_proof": "answer"}))
+
+
+def test_of_each_setting_of_the_agent_it_is_settled_whether_a_reload_can_change_it() -> None:
+    """Who adds one has it hold in `Reloading`, or lists it among those that need a restart."""
+    reloaded = {"workers", "rescan_interval_seconds", "retention_days", "retention_jobs", "rate_limit", "log_level"}
+    assert set(AgentSettings.model_fields) == reloaded | set(NEEDS_RESTART)
+    assert not reloaded & set(NEEDS_RESTART)

@@ -33,8 +33,10 @@ def test_every_request_has_its_row() -> None:
 
 
 def test_every_error_and_every_verb_is_named() -> None:
-    sources = [path.read_text() for path in (Path(tusd_agent.__file__).parent / "control").glob("*.py")]
-    codes = {code for source in sources for code in re.findall(r'\bcode="(\w+)"', source)}
+    package = Path(tusd_agent.__file__).parent
+    sources = [path.read_text() for room in ("control", "service") for path in (package / room).glob("*.py")]
+    codes = {code for source in sources for code in re.findall(r'\b(?:code=|_refuse\(\d+, )"(\w+)"', source)}
+    assert {"not_taken", "bad_request"} <= codes
     codes |= {name for name, _, _ in _ERRORS.values()}
     codes -= {"read_only"}  # of a server without an agent behind it, as some tests have
     assert {*codes, *Verb} <= set(re.findall(r"`(\w+)`", SECTION))

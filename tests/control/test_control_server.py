@@ -321,6 +321,48 @@ def test_of_bodies_that_do_not_end_the_largest_are_refused(served: Served) -> No
         assert select.select(slow, [], [], 5)[0], "one of them was answered before its time"
 
 
+def test_who_does_not_take_the_answer_keeps_nobody_waiting(served: Served) -> None:
+    served.reasons = ["x" * 3_000_000]
+    server = ControlServer(served.socket, served.commands, deadline_seconds=20, max_connections=2, max_waiting=50)
+    server.start()
+    try:
+        with ExitStack() as open_now:
+            idle = [open_now.enter_context(connected(served.socket, 20)) for _ in range(10)]
+            for number, connection in enumerate(idle):
+                connection.sendall(REQUEST if number < 4 else b"nonsense\n" + b"x" * 10_000)
+            began = time.monotonic()
+            assert exchange(served.socket, REQUEST.replace(b"/v1/status", b"/v1/jobs"))[0] == 200
+            assert time.monotonic() - began < 5
+            assert json.loads(all_of(idle[0]).partition(b"\r\n\r\n")[2])["reasons"] == served.reasons
+            assert all_of(idle[9]).startswith(b"HTTP/1.1 400 ")
+    finally:
+        server.stop()
+
+
+def test_an_answer_that_nobody_takes_does_not_hold_up_the_stop(served: Served) -> None:
+    served.reasons = ["x" * 3_000_000]
+    server = ControlServer(served.socket, served.commands, deadline_seconds=0.5)
+    server.start()
+    with connected(served.socket) as idle:
+        idle.sendall(REQUEST)
+        assert idle.recv(1) == b"H"
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 10
+        wait_for(lambda: not [each for each in threading.enumerate() if each.name.startswith("control")], 5, "the end")
+
+
+def test_of_answers_that_nobody_takes_some_are_cut(served: Served) -> None:
+    served.reasons = ["x" * 3_000_000]
+    served.server.start()
+    with ExitStack() as open_now:
+        idle = [open_now.enter_context(connected(served.socket)) for _ in range(12)]
+        for connection in idle:
+            connection.sendall(REQUEST)
+        whole = [len(all_of(connection)) > 3_000_000 for connection in idle]
+    assert 4 <= whole.count(True) <= 11
+
+
 def test_one_request_too_many_is_refused_at_once_and_room_comes_back(served: Served) -> None:
     with busy(served):
         status, body = exchange(served.socket, REQUEST)

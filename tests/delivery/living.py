@@ -76,7 +76,7 @@ class Delivery:
         self.present = True
         self.noted: list[bytes] = []
         self._reader = Reader(self.database.path)
-        self._endpoint = EndpointRules(
+        self.endpoint = EndpointRules(
             "default",
             url,
             self.client,
@@ -84,14 +84,14 @@ class Delivery:
             digest_metadata=digest_metadata,
             fast_path_bytes=fast_path_bytes,
         )
-        self._rules = FolderRules(str(self.folder), **rules)
+        self.rules = FolderRules(str(self.folder), **rules)
         self.pool = self._new_pool()
 
     def _new_pool(self) -> Pool:
         return Pool(
             self.claims,
-            [self._endpoint],
-            [self._rules],
+            [self.endpoint],
+            [self.rules],
             self.noted.append,
             lambda folder: self.present,
             workers=1,

@@ -1,5 +1,7 @@
 """The metrics of a running agent, as Prometheus reads them."""
 
+import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Mapping
@@ -11,6 +13,7 @@ from tests.servers import Server
 from tests.support.agent import Agent
 from tests.support.files import write
 from tests.support.programs import program
+from tusd_agent.jobs.model import shown
 
 PROMTOOL = ("promtool", "Debian's package prometheus")
 
@@ -64,6 +67,7 @@ def test_what_is_counted_and_measured(
             {"path": gone, "settle_seconds": 0.1, "endpoint": "dead"},
         ],
         endpoints={"dead": {"url": "http://127.0.0.1:1/files/", "rate_limit": "1MiB/s"}},
+        log_format="json",
     )
     agent.start()
     for number in range(3):
@@ -106,11 +110,17 @@ def test_what_is_counted_and_measured(
 
     code, answer = agent.ask("GET", "/metrics", x=1)
     assert (code, answer["code"]) == (400, "bad_request")
-    linted("metrics", text=text)
+    lines = [json.loads(line) for line in agent.log_text().splitlines()]
+    (sent,) = (job for job in agent.jobs() if job["path"] == shown(os.fsencode(out / "0")))
+    story = [line for line in lines if line.get("job") == sent["id"]]
+    words = [line["message"].removeprefix(f"job {sent['id']} ({sent['path']}): ") for line in story]
+    assert words == ["taken, 100000 bytes", "arrived at default, 100000 bytes", "deleted"]
+    assert {(line["path"], line["endpoint"]) for line in story} == {(sent["path"], "default")}
 
     section = README.read_text().partition("### Metrics\n")[2].partition("\n## ")[0]
     rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     assert {f"tusd_agent_{name}" for row in rows for name in re.findall("`(\\w+)`", row)} == read.names()
+    linted("metrics", text=text)
 
 
 def test_the_alerts_of_the_readme(tmp_path: Path) -> None:

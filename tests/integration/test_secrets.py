@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trustme
 
+from tests.control.served import all_of, connected
 from tests.support.agent import Agent
 from tests.support.files import write
 from tests.tus.fault_server import Fault, FaultServer
@@ -105,7 +106,8 @@ def where_found(name: str, content: str | bytes, wanted: tuple[str, ...] = ALL) 
     ]
 
 
-@pytest.mark.parametrize("form", ["text", pytest.param("json", marks=pytest.mark.heavy)])
+@pytest.mark.heavy
+@pytest.mark.parametrize("form", ["text", "json"])
 def test_secrets_are_nowhere(agent_factory: Callable[..., Agent], servers: Servers, tmp_path: Path, form: str) -> None:
     folders = {name: tmp_path / "out" / name for name in servers.urls}
     environment_seen = tmp_path / "environment"
@@ -129,6 +131,8 @@ def test_secrets_are_nowhere(agent_factory: Callable[..., Agent], servers: Serve
     for name in ("bad_token", "no_token"):
         (agent.base / name).write_text(f"{LATE}\n")
     agent.start()
+    listening = connected(agent.socket, 60)
+    listening.sendall(b"GET /v1/events HTTP/1.1\r\n\r\n")
     (agent.base / "bad_token").write_text(f"{BAD_TOKEN} {BAD_TOKEN}\n{BAD_TOKEN}")
     (agent.base / "no_token").unlink()
     for path in folders.values():
@@ -154,12 +158,16 @@ def test_secrets_are_nowhere(agent_factory: Callable[..., Agent], servers: Serve
     }
     commands = (
         "status", "status --json", "jobs", "jobs --json", "show 1", "show 1 --json", "metrics", "check-config",
-        "verify --server", f"explain {folders['broken']}/0.dat",
+        "verify --server", "errors", "errors --json", "doctor", "doctor --json", f"explain {folders['broken']}/0.dat",
     )  # fmt: skip
     ended = {command: agent.command(*command.split()) for command in commands}
     printed = {command: each.stdout + each.stderr for command, each in ended.items()}
     argv = Path(f"/proc/{agent.pid}/cmdline").read_bytes()
     agent.stop()
+    with listening:
+        events = all_of(listening)
+    assert b"out of reach" in events or b"was answered 401" in events
+    found += where_found("events", events)
     for name, text in {**answers, **printed}.items():
         found += where_found(name, text)
     found += where_found("argv", argv)

@@ -11,7 +11,7 @@ from unittest.mock import patch
 
 
 class Crash(BaseException):
-    """The process was killed; `committed`: just after a commit, not before one."""
+    """The process was killed; `committed`: after a commit; another one, of nothing, may have been under way."""
 
     def __init__(self, committed: bool) -> None:
         super().__init__("killed")
@@ -25,24 +25,26 @@ class Connection(sqlite3.Connection):
     """
 
     left: ClassVar[int | None] = None
+    committed: ClassVar[bool] = False
     remember: ClassVar[Callable[[], None]]
 
     def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
-        self._count(committed=False)
+        self._count()
         done = super().execute(sql, parameters)
         if sql == "COMMIT":
-            self._count(committed=True)
+            Connection.committed = True
+            self._count()
         return done
 
     @classmethod
-    def _count(cls, *, committed: bool) -> None:
+    def _count(cls) -> None:
         if cls.left is None:
             return
         cls.left -= 1
         if cls.left <= 0:
             cls.left = None
             cls.remember()
-            raise Crash(committed)
+            raise Crash(cls.committed)
 
 
 @contextmanager
@@ -62,7 +64,7 @@ def killed_at(statement: int | None, database: Path, left_behind: Path) -> Itera
         for file in (database, database.with_name(database.name + "-wal"), database.with_suffix(".witness")):
             shutil.copyfile(file, left_behind / file.name)
 
-    Connection.left, Connection.remember = statement, remember
+    Connection.left, Connection.committed, Connection.remember = statement, False, remember
     try:
         yield
     finally:

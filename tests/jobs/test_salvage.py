@@ -12,6 +12,7 @@ from tusd_agent.jobs.database import Database, DatabaseUnwritable
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Fingerprint, Found, Lane, Place
 from tusd_agent.jobs.reader import Reader
+from tusd_agent.jobs.standing import Scope, Standing
 from tusd_agent.jobs.states import State
 
 from .test_loss import full_disk
@@ -195,3 +196,19 @@ def test_damage_that_shows_while_it_is_used_is_said_and_checked_at_the_next_star
     database.close()
     assert reopened(filled).loss is not None
     assert not filled.with_suffix(".check").exists()
+
+
+def test_what_an_operator_has_set_is_taken_over(filled: Path) -> None:
+    database = Database(filled)
+    database.open()
+    standing = Standing(database)
+    standing.pause(Scope(), 5.0)
+    standing.pause(Scope(folder="/srv/a b"), 6.0)
+    standing.limit(1000, "lab")
+    database.close()
+    damage(suspected(filled), leaves_of(filled, "jobs")[3])
+    database.open()
+    assert database.loss is not None
+    assert dict(standing.pauses().since) == {Scope(): 5.0, Scope(folder="/srv/a b"): 6.0}
+    assert standing.limits() == {"lab": 1000.0}
+    database.close()

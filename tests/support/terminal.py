@@ -97,7 +97,7 @@ class Terminal:
 
 def printed_lines(written: str) -> list[str]:
     """The lines as they were written, without what moves the cursor and gives colours."""
-    return [_SEQUENCE.sub("", line) for line in re.split(r"\r?\n|\x1b\[(?:\d*;?\d*)H", written)]
+    return [_SEQUENCE.sub("", line) for line in re.split(r"\r+\n?|\n|\x1b\[(?:\d*;?\d*)H", written)]
 
 
 def columns_of(line: str) -> int:

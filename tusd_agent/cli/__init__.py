@@ -7,13 +7,14 @@ import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from difflib import get_close_matches
 from importlib import import_module
-from traceback import walk_tb
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 from .. import __version__
 
@@ -32,6 +33,7 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
             "run": _Row("run:run_command", "Run the agent until it is stopped."),
             "demo": _Row("demo:demo_command", "Show what the agent does, with a server of its own."),
             "check-config": _Row("check_config:check_config_command", "Check the configuration."),
+            "completion": _Row("completion:completion_command", "Have the shell complete commands."),
         },
         "As a service": {
             "install-service": _Row("install:install_command", "Install it for systemd."),
@@ -73,6 +75,14 @@ COMMANDS: Mapping[str, Mapping[str, _Row]] = MappingProxyType(
 class LazyGroup(click.Group):
     """A group whose commands are imported when they are used."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            if error.option_name in ("--config", "--socket", "--json"):
+                ctx.fail(f"{error.option_name} goes behind the command: tusd-agent status {error.option_name}")
+            raise
+
     def main(self, *args: Any, **extra: Any) -> Any:
         """As click does it; an output that can't be written is an error of its own, and said."""
         try:
@@ -102,10 +112,20 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
         if args[0] not in names and not args[0].startswith("-"):
+            from difflib import get_close_matches
+
             near = get_close_matches(args[0], names, 1)
             allowed = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(names)}."
             ctx.fail(f"There is no command {args[0]!r}. {allowed}")
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list["CompletionItem"]:
+        """As click does it, without importing any command for its line in the help."""
+        from click.shell_completion import CompletionItem
+
+        rows = [(name, row.line) for section in COMMANDS.values() for name, row in section.items()]
+        offered = [CompletionItem(name, help=line) for name, line in rows if name.startswith(incomplete)]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, section in COMMANDS.items():
@@ -115,6 +135,8 @@ class LazyGroup(click.Group):
 
 def _of_output(error: OSError) -> bool:
     """Whether it was met by what writes to the terminal, or to where stdout leads instead."""
+    from traceback import walk_tb
+
     *_, (innermost, _) = walk_tb(error.__traceback__)
     return str(innermost.f_globals.get("__name__")).partition(".")[0] in ("click", "rich")
 

@@ -9,6 +9,7 @@ import click
 from ..control.client import ControlClient, ControlError
 from ..control.replies import path_b64
 from ..control.replies_changes import AddReply
+from .completing import files
 from .options import EXIT_FAILED, config_option, json_option, say, say_json, socket_option, warn
 from .views import of_agent
 
@@ -16,7 +17,7 @@ _NOT_SENT = frozenset({"failed", "held", "cancelled"})
 
 
 @click.command("add")
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, metavar="PATH...", shell_complete=files)
 @json_option
 @config_option
 @socket_option

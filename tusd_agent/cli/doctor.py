@@ -7,16 +7,16 @@ from pathlib import Path
 
 import click
 
-from .. import __version__
+from .. import __version__, places
 from ..config import ConfigError, Settings, load
 from ..control.client import ControlClient, ControlError, NoAnswer, NotAllowed, NotRunning
 from ..control.replies import Status, escaped
 from . import doctor_checks as checks
 from .doctor_checks import Check, Verdict
-from .find import AgentPaths
+from .find import AgentPaths, ConfigUnreadable, find_agent
 from .options import EXIT_FAILED, config_option, json_option, say, say_json, socket_option
 from .page import Page, encodable, page_of_stdout
-from .views import ANSWER_SECONDS, START_HINT, AgentView, find
+from .views import ANSWER_SECONDS, START_HINT, AgentView
 from .words import plural, wrapped
 
 _COLOURS = {Verdict.OK: "green", Verdict.WARN: "yellow", Verdict.FAIL: "red"}
@@ -55,7 +55,6 @@ def doctor_command(as_json: bool, config: Path | None, socket: Path | None) -> N
 
 
 def _checks(config: Path | None, socket: Path | None) -> Iterator[Check]:
-    paths = find(socket, config)
     settings: Settings | None = None
     try:
         settings = load(config, os.environ)
@@ -67,6 +66,10 @@ def _checks(config: Path | None, socket: Path | None) -> Iterator[Check]:
         yield Check("configuration", Verdict.OK, escaped(file))
         for warning in settings.warnings():
             yield Check("configuration", Verdict.WARN, escaped(warning), "see config.example.toml")
+    try:
+        paths = find_agent(socket, config, os.environ)
+    except (ConfigUnreadable, places.HomeUnknownError):
+        return  # which was said, or comes from there being no configuration to name the agent's places
     status: Status | None = None
     for check, told in _agent(paths):
         status = told or status

@@ -8,13 +8,14 @@ from pathlib import Path
 import click
 
 from ..control.replies import Explanation
+from .completing import files
 from .options import config_option, json_option, say, say_json, socket_option
 from .views import explain
 from .words import distance, plural
 
 
 @click.command("explain")
-@click.argument("path")
+@click.argument("path", shell_complete=files)
 @json_option
 @config_option
 @socket_option
@@ -25,6 +26,8 @@ def explain_command(path: str, as_json: bool, config: Path | None, socket: Path 
 
     Example: tusd-agent explain /srv/outgoing/run-7.dat
     """
+    if not path:
+        raise click.UsageError("which file? Give its path")
     explanation = explain(socket, config, os.path.abspath(os.fsencode(path)))
     if as_json:
         say_json(explanation)

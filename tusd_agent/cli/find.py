@@ -4,12 +4,10 @@ Loading the settings takes longer than asking the agent; `status` needs two path
 """
 
 import os
-import tomllib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import places
 
@@ -22,8 +20,7 @@ class ConfigUnreadable(Exception):
     """The configuration file that was named can't be read; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class AgentPaths:
+class AgentPaths(NamedTuple):
     """The control socket and the database of one agent; neither need be there.
 
     `database` is None where only the socket was named and nothing tells where this user's state lies.
@@ -95,6 +92,8 @@ def _absolute(text: str, folder: Path, environ: Mapping[str, str], uid: int) -> 
 
 
 def _agent_table(config: Path) -> Mapping[str, Any]:
+    import tomllib  # whose socket was named needs none
+
     try:
         agent = tomllib.loads(config.read_text("utf-8-sig")).get("agent", {})
     except OSError as error:

@@ -8,7 +8,8 @@ import click
 
 from ..control.replies import JobReply
 from .options import config_option, in_colour, json_option, on_terminal, say, say_json, socket_option, warn
-from .selecting import selecting, selection
+from .page import encodable
+from .selecting import hint_for_none, selecting, selection
 from .views import MAX_PAGE, View, ask
 from .words import aligned, distance, percent, size
 
@@ -45,20 +46,25 @@ def jobs_command(
         raise click.UsageError("give either --limit or --all")
     draw = _draw_json if as_json else _draw_table if on_terminal() else _draw_plain
     cursor: int | None = None
-    pages = 0
+    drawn = 0
 
     def question(view: View) -> int | None:
         """Draws page after page; asked again, it goes on with the page that is next."""
-        nonlocal cursor, pages
+        nonlocal cursor, drawn
         while True:
             page = view.page(members, MAX_PAGE if every else limit or DEFAULT_LIMIT, cursor)
-            draw(page["jobs"], pages == 0)
-            pages += 1
+            if page["jobs"]:
+                draw(page["jobs"], drawn == 0)
+            drawn += len(page["jobs"])
             cursor = page["next_cursor"]
             if cursor is None or not every:
                 return cursor
 
     more, exit_code = ask(socket, config, question)
+    if not drawn and not as_json:
+        warn("No jobs.")
+        if hint := hint_for_none(members):
+            warn(f"hint: {hint}")
     if more is not None and not as_json:
         warn("There are more: --all shows them.")
     raise SystemExit(exit_code)
@@ -70,9 +76,6 @@ def _draw_json(jobs: list[JobReply], first: bool) -> None:
 
 
 def _draw_plain(jobs: list[JobReply], first: bool) -> None:
-    if not jobs and first:
-        warn("No jobs.")
-        return
     now = time.time()
     rows = [[*_WIDEST, ""], list(HEADINGS), *(_cells(job, now) for job in jobs)]
     for line in aligned(rows, right=_NUMBERS)[1 if first else 2 :]:
@@ -80,9 +83,6 @@ def _draw_plain(jobs: list[JobReply], first: bool) -> None:
 
 
 def _draw_table(jobs: list[JobReply], first: bool) -> None:
-    if not jobs and first:
-        warn("No jobs.")
-        return
     # Drawing is the only thing rich is needed for, and it takes longer to import than all else here.
     from rich.console import Console
     from rich.table import Table
@@ -94,7 +94,7 @@ def _draw_table(jobs: list[JobReply], first: bool) -> None:
         table.add_column(HEADINGS[number], justify=justify, min_width=len(widest), no_wrap=True)
     table.add_column(HEADINGS[-1], overflow="fold")
     now = time.time()
-    for job in jobs:
+    for job in encodable(jobs):
         cells = [Text(cell) for cell in _cells(job, now)]
         cells[1].stylize(_COLOURS.get(job["state"], ""))
         table.add_row(*cells)

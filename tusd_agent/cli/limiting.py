@@ -6,6 +6,7 @@ import click
 
 from ..control.replies import LimitByHand
 from ..control.replies_changes import Limit, LimitsReply
+from .completing import endpoints
 from .options import config_option, json_option, say, say_json, socket_option
 from .views import set_to, tell_of
 from .words import rate
@@ -21,7 +22,7 @@ def limit_words(limit: LimitByHand) -> str:
 
 @click.command("limit")
 @click.argument("wanted", required=False, metavar="[RATE|none|default]")
-@click.option("--endpoint", metavar="NAME", help="Of what goes to this endpoint alone.")
+@click.option("--endpoint", metavar="NAME", shell_complete=endpoints, help="Of what goes to this endpoint alone.")
 @json_option
 @config_option
 @socket_option

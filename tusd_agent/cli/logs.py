@@ -80,12 +80,8 @@ class JournalHandler(logging.Handler):
 
     def __init__(self, socket_path: str = JOURNAL_SOCKET) -> None:
         super().__init__()
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
-        try:
-            self._socket.connect(socket_path)
-        except OSError:
-            self._socket.close()
-            raise
+        self._socket_path = socket_path
+        self._socket = _connected(socket_path)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -99,13 +95,29 @@ class JournalHandler(logging.Handler):
                 "MESSAGE": self.format(record),
             }
             lines = (f"{name}={escaped(str(value))}\n" for name, value in fields.items())
-            self._socket.send("".join(lines).encode("utf-8", "backslashreplace"))
+            datagram = "".join(lines).encode("utf-8", "backslashreplace")
+            try:
+                self._socket.send(datagram)
+            except OSError:  # the journal was started anew, with a socket of its own
+                self._socket.close()
+                self._socket = _connected(self._socket_path)
+                self._socket.send(datagram)
         except Exception:
             self.handleError(record)
 
     def close(self) -> None:
         self._socket.close()
         super().close()
+
+
+def _connected(path: str) -> socket.socket:
+    sending = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        sending.connect(path)
+    except OSError:
+        sending.close()
+        raise
+    return sending
 
 
 def priority(level: int) -> int:

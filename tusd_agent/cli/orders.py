@@ -7,8 +7,10 @@ from typing import Any
 import click
 
 from ..control.replies import OrderReply
-from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
-from .selecting import parts, selecting, selection
+from ..jobs.states import TABLE
+from .completing import folders
+from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option, warn
+from .selecting import hint_for_none, parts, selecting, selection
 from .views import tell
 from .words import plural
 
@@ -47,15 +49,24 @@ def _order(verb: str, done: str, members: dict[str, Any], given: dict[str, Any])
             cursor = reply["next_cursor"]
     if given["as_json"]:
         say_json({"changed": changed, "ids": ids, "refused": refused, "refused_examples": examples})
-    elif changed or not refused:
-        say(f"{plural(changed, 'job')} {done}." if changed else "No job is selected: nothing was changed.")
+    elif changed:
+        say(f"{plural(changed, 'job')} {done}.")
+    elif not refused:
+        say("No job is selected: nothing was changed.")
+        if hint := hint_for_none(members):
+            warn(f"hint: {hint}")
     if refused and not given["as_json"]:
-        say(f"{plural(refused, 'job')} can't {verb} as things are:")
+        say(f"{plural(refused, 'job')} can't {verb} as things are; that is for jobs that are {_states_for(verb)}:")
         for example in examples:
             say(f"  {example}")
     named = "ids" in members or "paths_b64" in members
     if (refused and not changed) or (named and not changed):
         raise SystemExit(EXIT_FAILED)
+
+
+def _states_for(verb: str) -> str:
+    *others, last = [str(state) for state, event in TABLE if event == verb and state is not None]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 retry_command = _command(
@@ -74,7 +85,7 @@ adopt_command = _command(
 
 
 @click.command("rescan")
-@click.argument("folder", required=False)
+@click.argument("folder", required=False, shell_complete=folders)
 @json_option
 @config_option
 @socket_option

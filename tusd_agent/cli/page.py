@@ -1,9 +1,9 @@
 """What is drawn on: how wide and high it is, and what it can show."""
 
-import shutil
+import os
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 
@@ -25,8 +25,7 @@ def coloured(text: str, colour: str) -> str:
     return click.style(text, fg=colour)
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """`width` in columns and `height` in lines, `None`: no limit. `ellipsis` stands for what is left out."""
 
     width: int | None = None
@@ -37,13 +36,26 @@ class Page:
 
 def page_of_stdout() -> Page:
     """That of stdout as it is now."""
-    size = shutil.get_terminal_size() if on_terminal() else None
+    columns, lines = _size() if on_terminal() else (None, None)
     return Page(
-        None if size is None else max(size.columns, 20),
-        None if size is None else max(size.lines, 5),
+        None if columns is None else max(columns, 20),
+        None if lines is None else max(lines, 5),
         coloured if in_colour() else plain,
         "…" if _escaped("…") == "…" else "...",
     )
+
+
+def _size() -> tuple[int, int]:
+    """Columns and lines: those of the environment, then the terminal's own (shutil's takes longer to import)."""
+    try:
+        columns, lines = os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):
+        columns, lines = 80, 24
+    given = {name: os.environ.get(name, "") for name in ("COLUMNS", "LINES")}
+    own = {"COLUMNS": columns or 80, "LINES": lines or 24}
+    found = {name: int(text) if text.isascii() and text.isdecimal() and int(text) else own[name]
+             for name, text in given.items()}  # fmt: skip
+    return found["COLUMNS"], found["LINES"]
 
 
 def encodable(document: T) -> T:

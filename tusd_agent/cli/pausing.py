@@ -11,6 +11,7 @@ import click
 
 from ..control.replies import Pause
 from ..control.replies_changes import PauseReply
+from .completing import endpoints, folders
 from .options import config_option, json_option, say, say_json, socket_option
 from .views import tell
 from .words import instant
@@ -53,8 +54,10 @@ def _command(verb: str, told: Callable[[str, bool], str], help_text: str) -> cli
         socket_option,
         config_option,
         json_option,
-        click.option("--endpoint", metavar="NAME", help="What goes to this endpoint, and nothing else."),
-        click.option("--folder", metavar="PATH", help="This watched folder, and nothing else."),
+        click.option(
+            "--endpoint", metavar="NAME", shell_complete=endpoints, help="What goes to this endpoint, and nothing else."
+        ),
+        click.option("--folder", metavar="PATH", shell_complete=folders, help="This watched folder, and nothing else."),
     ):
         run = decorate(run)
     return click.command(verb)(run)

@@ -10,8 +10,8 @@ from .options import config_option, json_option, say, say_json, socket_option
 from .views import tell
 from .words import plural
 
-PATIENCE_SECONDS = 60.0
-"""The agent waits for who has yet to take the change over, at most so long."""
+PATIENCE_SECONDS = 600.0
+"""To hold the million jobs of a folder that is removed takes minutes."""
 
 
 @click.command("reload")

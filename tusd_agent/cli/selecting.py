@@ -3,7 +3,7 @@
 import os
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import click
@@ -11,6 +11,7 @@ import click
 from ..control.replies import path_b64
 from ..control.selecting import MAX_MEMBERS
 from ..jobs.states import State
+from .completing import endpoints, files, folders
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,10 +30,10 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 
 _STATES = click.Choice([str(state) for state in State])
 _SELECTING: tuple[Callable[[Any], Any], ...] = (
-    click.argument("jobs", nargs=-1, metavar="[ID|PATH|all]..."),
+    click.argument("jobs", nargs=-1, metavar="[ID|PATH|all]...", shell_complete=files),
     click.option("--state", "states", multiple=True, type=_STATES, metavar="STATE", help="Jobs in this state."),
-    click.option("--folder", metavar="PATH", help="Jobs of this watched folder."),
-    click.option("--endpoint", metavar="NAME", help="Jobs for this endpoint."),
+    click.option("--folder", metavar="PATH", shell_complete=folders, help="Jobs of this watched folder."),
+    click.option("--endpoint", metavar="NAME", shell_complete=endpoints, help="Jobs for this endpoint."),
     click.option("--error", metavar="TEXT", help="Jobs whose last error or reason contains this."),
     click.option("--pattern", metavar="GLOB", help="Jobs of files whose path matches."),
     click.option(
@@ -76,6 +77,19 @@ def selection(given: dict[str, Any]) -> dict[str, Any]:
     if "ids" in members and "paths_b64" in members:
         raise click.UsageError("give either numbers or paths; for a file whose name is a number write ./NAME")
     return members
+
+
+def hint_for_none(members: Mapping[str, Any]) -> str:
+    """What to do where this selects no job; empty where there is nothing to be said."""
+    if "paths_b64" in members:
+        return "tusd-agent explain PATH says whether a file is taken, and what it waits for"
+    if "ids" in members:
+        return "tusd-agent jobs lists jobs with their numbers"
+    if "folder" in members or "endpoint" in members:
+        return "tusd-agent status lists folders and endpoints; --folder wants the path as it stands there"
+    if len(members) > 1:
+        return "all that is given must hold: leave something out, or see tusd-agent jobs"
+    return ""
 
 
 def parts(members: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import click
 from ..control.replies import JobReply
 from ..control.troubles import FailedAttempt, JobDetail
 from ..jobs.model import shown
+from .completing import files
 from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
 from .page import encodable, page_of_stdout
 from .views import View, ask
@@ -21,7 +22,7 @@ _IN_TROUBLE = (*_WAITING, "failed", "held")
 
 
 @click.command("show")
-@click.argument("job", metavar="ID|PATH")
+@click.argument("job", metavar="ID|PATH", shell_complete=files)
 @json_option
 @config_option
 @socket_option
@@ -41,7 +42,7 @@ def show_command(job: str, as_json: bool, config: Path | None, socket: Path | No
         path = os.path.abspath(os.fsencode(job))
         found, exit_code = ask(socket, config, lambda view: _at(view, path))
         missing = f"there is no job for {shown(path)}"
-        hint = "a file has one when it lies in a watched folder, is taken by its filters and has settled"
+        hint = "tusd-agent explain says whether the file is taken, by which rule, and what it waits for"
     if not found:
         fail(missing, hint, exit_code or EXIT_FAILED)
     if as_json:
@@ -50,7 +51,7 @@ def show_command(job: str, as_json: bool, config: Path | None, socket: Path | No
     else:
         width = page_of_stdout().width
         for line in _lines(encodable(found), time.time()):
-            for part in wrapped(line, width, "", " " * (2 + _WIDTH)):
+            for part in wrapped(line, width, "", " " * 4 if line.startswith(" " * 4) else " " * (2 + _WIDTH)):
                 say(part)
     raise SystemExit(exit_code)
 
@@ -70,7 +71,7 @@ def _at(view: View, path: bytes) -> list[JobDetail]:
 def _lines(jobs: list[JobDetail], now: float) -> Iterator[str]:
     newest, *earlier = jobs
     yield from _job_lines(newest, now)
-    yield from _failures(newest["failures"], now)
+    yield from _failures(newest.get("failures", []), now)  # an agent that was not restarted yet may not tell
     if earlier:
         yield ""
         yield "earlier contents of this path:"
@@ -100,7 +101,7 @@ def _job_lines(job: JobDetail, now: float) -> Iterator[str]:
     texts = (
         ("last error", job["last_error"]),
         ("reason", job["reason"]),
-        ("what to do", job["hint"] if job["state"] in _IN_TROUBLE else None),
+        ("what to do", job.get("hint") if job["state"] in _IN_TROUBLE else None),
         ("sha-256", job["digest_sha256"]),
         ("upload", job["upload_url"]),
         ("uuid", job["uuid"]),

@@ -5,9 +5,7 @@ from typing import TypeGuard
 
 from ..control.figures import Periods
 from ..control.replies import Counts, Endpoint, Folder, FolderCounts, InFlight, Pause, Status, Watcher, escaped
-from .limiting import limit_words
 from .page import Page
-from .pausing import pause_words
 from .views import StoppedStatus
 from .words import aligned, bar, cut, cut_path, distance, duration, listed, percent, plural, rate, size, width, wrapped
 
@@ -40,7 +38,9 @@ def screen(status: Status | StoppedStatus, page: Page) -> str:
 
 
 def _screen(status: Status | StoppedStatus, page: Page) -> str:
-    blocks = [state_lines(status, page), folder_lines(status["folders"], status["now"], page)]
+    # Of an agent that does not run, the folders are those that have jobs.
+    folders = folder_lines(status["folders"], status["now"], page) if _runs(status) or status["folders"] else []
+    blocks = [state_lines(status, page), folders]
     if _runs(status) and status["folders"]:
         blocks.append(_watcher(status["watcher"], status["now"], page))
     blocks += [endpoint_lines(status["endpoints"], status["now"], page), upload_lines(status["in_flight"], page)]
@@ -57,13 +57,29 @@ def state_lines(status: Status | StoppedStatus, page: Page, *, brief: bool = Fal
     if _runs(status):
         line = f"tusd-agent {escaped(status['version'])}: {state}, up {duration(status['now'] - status['started_at'])}"
         line += f" (pid {status['pid']}, user {status['uid']})"
-    by_hand = [pause_words(pause, status["now"]) for pause in status["paused"]]
-    shown = [page.paint(text, "yellow") for words in by_hand for text in wrapped(words, page.width, "  ", "    ")]
+    shown = [
+        page.paint(text, "yellow") for words in _pauses(status) for text in wrapped(words, page.width, "  ", "    ")
+    ]
     if _runs(status):
-        limits = [limit_words(limit) for limit in status["limits_by_hand"]]
-        shown += [text for words in limits for text in wrapped(words, page.width, "  ", "    ")]
+        shown += [text for words in _limits(status) for text in wrapped(words, page.width, "  ", "    ")]
     problems = [_problem(reason, page)[: 1 if brief else None] for reason in status["reasons"]]
     return [line, *shown, *(text for lines in problems for text in lines)]
+
+
+def _pauses(status: Status | StoppedStatus) -> list[str]:
+    if not status["paused"]:
+        return []
+    from .pausing import pause_words  # with the commands themselves, which few screens have a need of
+
+    return [pause_words(pause, status["now"]) for pause in status["paused"]]
+
+
+def _limits(status: Status) -> list[str]:
+    if not status["limits_by_hand"]:
+        return []
+    from .limiting import limit_words  # as above
+
+    return [limit_words(limit) for limit in status["limits_by_hand"]]
 
 
 def _is_all(pause: Pause) -> bool:

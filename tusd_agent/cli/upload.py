@@ -96,6 +96,8 @@ def upload_command(
 
     Example: tusd-agent upload --endpoint https://example.org/files/ *.h5
     """
+    if urls := [name for name in files if name.startswith(("http://", "https://")) and not os.path.exists(name)]:
+        raise click.UsageError(f"{urls[0]} is no file: name the server with --endpoint URL")
     if resume_url is not None:
         if len(files) != 1:
             raise click.UsageError("--resume goes with one file")

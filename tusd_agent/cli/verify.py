@@ -12,8 +12,8 @@ import click
 
 from ..config import ConfigError, load
 from ..control.replies import JobReply
-from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
-from .selecting import selecting, selection
+from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option, warn
+from .selecting import hint_for_none, selecting, selection
 from .servers import certificate_of, headers_of, trust_of
 from .views import MAX_PAGE, View, ask, tell_of
 from .words import plural
@@ -78,6 +78,8 @@ def verify_command(server: bool, as_json: bool, config: Path | None, socket: Pat
     _, exit_code = ask(socket, config, question)
     if not as_json:
         say(_summary(found))
+        if not found and (hint := hint_for_none(members)):
+            warn(f"hint: {hint}")
     raise SystemExit(EXIT_FAILED if found[DIFFERS] else exit_code)
 
 
@@ -90,7 +92,9 @@ def verify(job: JobReply, copy_of: Callable[[JobReply], Iterator[bytes]] | None)
         there = _compared(job, copy_of(job))
         told = WORDS[there]
     except OSError as error:  # those of requests are of this kind too
-        there, told = UNREADABLE, f"can't be read ({error})"
+        from ..tus.errors import masked  # what requests says may hold the whole upload URL
+
+        there, told = UNREADABLE, f"can't be read ({masked(str(error))})"
     return Verified(job, here, there, f"{words}; on the server: {told}")
 
 

@@ -1,16 +1,12 @@
 """Two views of one queue: what the running agent says, and what the database of one that does not run says."""
 
 import os
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from .. import places
 from ..control.client import ControlClient, ControlError, NoAnswer, NotAllowed, NotRunning
-from ..control.counting import folder_counts
-from ..control.figures import instants, periods
 from ..control.replies import (
     Counts,
     Endpoint,
@@ -21,33 +17,19 @@ from ..control.replies import (
     JobsReply,
     Pause,
     Status,
-    bytes_by_state,
-    jobs_by_state,
-    jobs_reply,
     path_b64,
-    pause_replies,
 )
-from ..control.selecting import QUERY_NAMES, selection_of
-from ..control.troubles import ErrorsReply, JobDetail, errors_reply, job_detail
-from ..jobs.database import DatabaseUnusable
-from ..jobs.reader import Reader
-from ..jobs.selection import Selection
-from ..jobs.troubles import MAX_COUNTED
 from .find import AgentPaths, ConfigUnreadable, find_agent
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_NOT_RUNNING, fail, warn
+
+if TYPE_CHECKING:  # who asks a running agent does not pay for what reads the database
+    from ..control.troubles import ErrorsReply, JobDetail
 
 ANSWER_SECONDS = 5.0
 MAX_PAGE = 1000
 START_HINT = "start it with `systemctl start tusd-agent` or `tusd-agent run`; if it runs, name its --socket"
 
 T = TypeVar("T")
-
-
-class NotReadable(Exception):
-    """This user may not look at the database."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"user {os.geteuid()} may not read the database {path}")
 
 
 class StoppedStatus(Counts):
@@ -70,104 +52,54 @@ class View(Protocol):
     def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
         """The jobs that these members of an order's body select (none: all), newest first, from below `cursor`."""
 
-    def job(self, job_id: int) -> JobDetail | None:
+    def job(self, job_id: int) -> "JobDetail | None":
         """The job of this id, with its failed attempts."""
 
-    def errors(self) -> ErrorsReply:
+    def errors(self) -> "ErrorsReply":
         """The jobs in trouble, grouped by cause."""
 
     def at(self, path: bytes) -> list[JobReply]:
         """The jobs of an absolute path, newest first."""
 
 
-@dataclass(frozen=True, slots=True)
 class AgentView:
     """The running agent. Every call raises what `ControlClient.get` raises."""
 
-    client: ControlClient
+    def __init__(self, client: ControlClient) -> None:
+        self.client = client
 
     def status(self) -> Status:
         return cast(Status, self.client.get("/v1/status"))
 
     def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
+        from ..control.selecting import QUERY_NAMES
+
         params: dict[str, Any] = {name: members[member] for name, member in QUERY_NAMES.items() if member in members}
         params["limit"] = limit
         if cursor is not None:
             params["cursor"] = cursor
         return cast(JobsReply, self.client.get("/v1/jobs", params))
 
-    def job(self, job_id: int) -> JobDetail | None:
+    def job(self, job_id: int) -> "JobDetail | None":
         try:
-            return cast(JobDetail, self.client.get(f"/v1/jobs/{job_id}"))
+            return cast("JobDetail", self.client.get(f"/v1/jobs/{job_id}"))
         except ControlError as error:
             if error.code == "no_such_job":
                 return None
             raise
 
-    def errors(self) -> ErrorsReply:
-        return cast(ErrorsReply, self.client.get("/v1/errors"))
+    def errors(self) -> "ErrorsReply":
+        return cast("ErrorsReply", self.client.get("/v1/errors"))
 
     def explain(self, path: bytes) -> Explanation:
         """What becomes of an absolute path."""
         return cast(Explanation, self.client.get("/v1/explain", {"path_b64": path_b64(path)}))
 
     def at(self, path: bytes) -> list[JobReply]:
-        return _of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))
+        return of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))
 
 
-@dataclass(frozen=True, slots=True)
-class StoredView:
-    """The database. Every call raises `DatabaseUnusable`, or `NotReadable` where this user may not look at it."""
-
-    path: Path
-
-    @property
-    def _reader(self) -> Reader:
-        try:
-            os.stat(self.path)
-        except FileNotFoundError:
-            pass  # the reader has a better word for it
-        except OSError as error:
-            raise NotReadable(self.path) from error
-        else:
-            if not os.access(self.path, os.R_OK, effective_ids=True):
-                raise NotReadable(self.path)
-        return Reader(self.path)
-
-    def status(self) -> StoppedStatus:
-        now = time.time()
-        overview = self._reader.overview(instants(now))
-        counts = overview.counts
-        return StoppedStatus(
-            state="not running",
-            reasons=[],
-            paused=pause_replies(self._reader.pauses()),
-            now=now,
-            database_bytes=sum(_size_bytes(f"{self.path}{suffix}") for suffix in ("", "-wal")),
-            jobs=jobs_by_state(counts),
-            bytes=bytes_by_state(counts),
-            totals=periods(overview.tallies, now),
-            folders=[folder_counts(path, overview) for path in sorted({count.folder for count in counts})],
-            endpoints=[],
-            in_flight=[],
-        )
-
-    def page(self, members: Mapping[str, Any], limit: int, cursor: int | None) -> JobsReply:
-        selection = selection_of(members) if members else Selection()
-        return jobs_reply(self._reader.page(selection, limit=limit, cursor=cursor))
-
-    def job(self, job_id: int) -> JobDetail | None:
-        found = self._reader.job(job_id)
-        return None if found is None else job_detail(found, self._reader.failures(job_id))
-
-    def errors(self) -> ErrorsReply:
-        return errors_reply(self._reader.troubles(), MAX_COUNTED)
-
-    def at(self, path: bytes) -> list[JobReply]:
-        return _of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))
-
-
-def _of_exactly(path: bytes, page: JobsReply) -> list[JobReply]:
+def of_exactly(path: bytes, page: JobsReply) -> list[JobReply]:
     """Without the jobs that lie below a path which is a folder's."""
     return [job for job in page["jobs"] if job["path_b64"] == path_b64(path)]
 
@@ -210,9 +142,13 @@ def look(paths: AgentPaths, question: Callable[[View], T], tell: Callable[[str],
         raise Unseen(error.message, error.hint, EXIT_FAILED) from error
     if paths.database is None:
         raise Unseen(str(not_running), START_HINT, EXIT_NOT_RUNNING)
+    from ..jobs.database import DatabaseUnusable
+    from .stored import NotReadable, StoredView
+
     tell(f"tusd-agent: {not_running}")
     tell(f"hint: {START_HINT}")
-    tell(f"what its database {paths.database} says:")
+    if os.path.exists(paths.database):
+        tell(f"what its database {paths.database} says:")
     try:
         return question(StoredView(paths.database)), EXIT_NOT_RUNNING
     except DatabaseUnusable as error:
@@ -315,10 +251,3 @@ def _ask_agent(
         for problem in error.problems:
             warn(problem)
         fail(error.message, error.hint, EXIT_BAD_CONFIG if error.code == "bad_configuration" else EXIT_FAILED)
-
-
-def _size_bytes(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0

@@ -85,7 +85,7 @@ def _rescan(doing: Doing, request: Request) -> RescanReply:
     _only(request, "folder")
     folders = doing.rescan(folder)
     if not folders:
-        hint = "GET /v1/status lists the watched folders"
+        hint = "GET /v1/status, or tusd-agent status, lists the watched folders"
         raise Refused(404, Error(code="not_watched", message=f"no folder {brief(folder or '')} is watched", hint=hint))
     return RescanReply(folders=folders)
 

@@ -115,6 +115,8 @@ class ControlClient:
         try:
             self._connect_in_time(connection)
         except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+            if os.path.exists(self.path) and not self.path.is_socket():
+                raise NotRunning(f"{self.path} is no socket, so no agent can be asked there") from None
             raise NotRunning(f"the agent is not running: nobody answers on {self.path}") from None
         except PermissionError:
             raise NotAllowed(

@@ -13,6 +13,7 @@ from typing import cast
 
 from .arrivals import MAX_BODY_BYTES, MAX_REQUEST_BYTES, Arrival
 from .commands import JSON_TYPE, Answer, Asked, Commands
+from .departures import Departures
 from .events import Listener
 from .peer import peer_of
 from .replies import Error, TextReply, escaped
@@ -20,10 +21,6 @@ from .replies import Error, TextReply, escaped
 log = logging.getLogger("tusd_agent.control")
 
 DEADLINE_SECONDS = 2.0
-MAX_LEFT_READS = 32
-"""So often what is left of a request that was refused is read, up to 32 KiB at a time, before it is cut."""
-
-_LEFT_SECONDS = 0.3
 _LAST_WORD_SECONDS = 0.1
 
 _TAKE_SECONDS = 10.0
@@ -75,13 +72,18 @@ class Exchange(BaseHTTPRequestHandler):
     server_version = "tusd-agent"
     sys_version = ""
 
-    def __init__(self, arrival: Arrival, commands: Commands, socket_gid: int | None = None) -> None:
+    def __init__(
+        self, arrival: Arrival, commands: Commands, departures: Departures, socket_gid: int | None = None
+    ) -> None:
         self._arrival = arrival
         self._commands = commands
         self._socket_gid = socket_gid
         # Of one that has used up its time in arriving the answer says just that, and needs a moment.
         self._deadline = max(arrival.deadline, time.monotonic() + _LAST_WORD_SECONDS)
         self._is_whole = False
+        self._departures = departures
+        self.has_left = False
+        """Whether the connection is the departures' now."""
         super().__init__(arrival.connection, "", None)  # type: ignore[arg-type]  # a Unix socket's peer has no address
 
     def setup(self) -> None:
@@ -155,21 +157,22 @@ class Exchange(BaseHTTPRequestHandler):
         return body
 
     def finish(self) -> None:
-        """Sends the answer in one go. Where not all was read it waits a little for the other side, which may be in the
-        middle of it: closing on unread bytes would cut the answer."""
+        """Sends the answer, as far as it is taken at once; what is left, and who may still be speaking, is not waited
+        for here."""
         content = self._written.getvalue()
         if not content:
             return
-        _until(self.connection, max(self._deadline, time.monotonic() + _LAST_WORD_SECONDS))
-        self.connection.sendall(content)
-        self.connection.shutdown(socket.SHUT_WR)
-        if self._is_whole:
+        self.connection.setblocking(False)
+        try:
+            sent = self.connection.send(content)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(content) and self._is_whole:
+            self.connection.shutdown(socket.SHUT_WR)
             return
-        until = time.monotonic() + _LEFT_SECONDS
-        for _ in range(MAX_LEFT_READS):
-            _until(self.connection, until)
-            if not self.connection.recv(MAX_REQUEST_BYTES):
-                break
+        until = max(self._deadline, time.monotonic() + _LAST_WORD_SECONDS)
+        self.has_left = True
+        self._departures.leave(self.connection, content[sent:], until, more_may_come=not self._is_whole)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """An answer to what is no request that can be answered; the base class calls it too."""

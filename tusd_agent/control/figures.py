@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
-from ..jobs.totals import Tally, Total, bucket_of
+if TYPE_CHECKING:  # who only draws what the agent says does not pay for SQLite
+    from ..jobs.totals import Tally, Total
 
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86_400
@@ -41,8 +42,10 @@ def instants(now: float) -> tuple[float, float, float]:
     return midnight, now - HOUR_SECONDS, now - DAY_SECONDS
 
 
-def periods(tallies: Iterable[Tally], now: float) -> Periods:
+def periods(tallies: "Iterable[Tally]", now: float) -> Periods:
     """The totals of all folders and endpoints; `tallies` are since `instants(now)`."""
+    from ..jobs.totals import Total, bucket_of
+
     ever, sums = Total(), [Total(), Total(), Total()]
     for tally in tallies:
         ever += tally.ever
@@ -52,8 +55,10 @@ def periods(tallies: Iterable[Tally], now: float) -> Periods:
     return Periods(ever=_period(ever, None), today=today, last_hour=hour, last_24_hours=day)
 
 
-def today_of(tallies: Iterable[Tally], folder: str) -> Total:
+def today_of(tallies: "Iterable[Tally]", folder: str) -> "Total":
     """What arrived and failed today in a folder."""
+    from ..jobs.totals import Total
+
     total = Total()
     for tally in tallies:
         if tally.folder == folder:
@@ -61,7 +66,7 @@ def today_of(tallies: Iterable[Tally], folder: str) -> Total:
     return total
 
 
-def _period(total: Total, seconds: float | None) -> Period:
+def _period(total: "Total", seconds: float | None) -> Period:
     ended = total.arrived + total.failed
     return Period(
         arrived=total.arrived,

@@ -7,15 +7,17 @@ may be added to any reply later: a client ignores those it does not know.
 
 from base64 import b64encode
 from collections.abc import Iterable
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 from urllib.parse import urlsplit, urlunsplit
 
-from ..jobs.model import Job, shown
-from ..jobs.orders import Applied
-from ..jobs.reader import Count, Page
-from ..jobs.standing import Pauses
-from ..jobs.states import State
+from ..jobs.showing import shown
 from .figures import Periods
+
+if TYPE_CHECKING:  # who only draws what the agent says does not pay for SQLite
+    from ..jobs.model import Job
+    from ..jobs.orders import Applied
+    from ..jobs.reader import Count, Page
+    from ..jobs.standing import Pauses
 
 KEPT_OF_UPLOAD_ID = 4
 MAX_EXAMPLES = 5
@@ -273,7 +275,7 @@ def redacted(url: str) -> str:
         return "…"
 
 
-def job_reply(job: Job, *, whole_url: bool = False) -> JobReply:
+def job_reply(job: "Job", *, whole_url: bool = False) -> JobReply:
     """The job as it is shown."""
     url = job.upload_url
     return JobReply(
@@ -302,12 +304,12 @@ def job_reply(job: Job, *, whole_url: bool = False) -> JobReply:
     )
 
 
-def jobs_reply(page: Page) -> JobsReply:
+def jobs_reply(page: "Page") -> JobsReply:
     """A page of jobs as it is shown."""
     return JobsReply(jobs=[job_reply(job) for job in page.jobs], next_cursor=page.next_cursor)
 
 
-def order_reply(applied: Applied) -> OrderReply:
+def order_reply(applied: "Applied") -> OrderReply:
     """What an order has done, as it is shown."""
     return OrderReply(
         changed=len(applied.changed),
@@ -320,7 +322,7 @@ def order_reply(applied: Applied) -> OrderReply:
     )
 
 
-def pause_replies(pauses: Pauses) -> list[Pause]:
+def pause_replies(pauses: "Pauses") -> list[Pause]:
     """The pauses as they are shown."""
     return [
         Pause(folder=None if scope.folder is None else escaped(scope.folder), endpoint=scope.endpoint, since=since)
@@ -328,16 +330,20 @@ def pause_replies(pauses: Pauses) -> list[Pause]:
     ]
 
 
-def jobs_by_state(counts: Iterable[Count]) -> dict[str, int]:
+def jobs_by_state(counts: "Iterable[Count]") -> dict[str, int]:
     """How many jobs are in each state; every state is a key."""
+    from ..jobs.states import State
+
     table = {str(state): 0 for state in State}
     for count in counts:
         table[count.state] += count.jobs
     return table
 
 
-def bytes_by_state(counts: Iterable[Count]) -> dict[str, int]:
+def bytes_by_state(counts: "Iterable[Count]") -> dict[str, int]:
     """How many bytes the jobs in each state have; every state is a key."""
+    from ..jobs.states import State
+
     table = {str(state): 0 for state in State}
     for count in counts:
         table[count.state] += count.bytes

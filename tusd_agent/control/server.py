@@ -16,10 +16,12 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from .arrivals import MAX_ARRIVING, Arrival, Arrivals
 from .commands import Commands
+from .departures import Departures
 from .exchange import DEADLINE_SECONDS, Exchange, refuse
 
 log = logging.getLogger("tusd_agent.control")
@@ -70,9 +72,11 @@ class ControlServer:
         self._max_waiting = max_waiting
         self._listener: socket.socket | None = None
         self._arrivals: Arrivals | None = None
+        self._departures: Departures | None = None
         self._identity: tuple[int, int] | None = None
         self._gid: int | None = None
         self._acceptor: threading.Thread | None = None
+        self._porter: threading.Thread | None = None
         self._lock = threading.Lock()
         self._number = 0
         self._answering: dict[threading.Thread, socket.socket] = {}
@@ -82,7 +86,11 @@ class ControlServer:
         """Makes the socket and answers from now on. Raises `SocketUnusable`, `SocketInUse` when one is live there."""
         self._listener, self._identity = _listen(self._path, self._group)
         self._gid = os.lstat(self._path).st_gid
-        self._arrivals = Arrivals(self._listener, self._deadline_seconds, self._arrived, refuse)
+        self._departures = departures = Departures()
+        self._porter = threading.Thread(target=departures.run, name="control-leave", daemon=True)
+        self._porter.start()
+        arrived = partial(self._arrived, departures)
+        self._arrivals = Arrivals(self._listener, self._deadline_seconds, arrived, refuse)
         self._acceptor = threading.Thread(target=self._arrivals.run, name="control-accept", daemon=True)
         self._acceptor.start()
 
@@ -108,8 +116,11 @@ class ControlServer:
         deadline = time.monotonic() + self._deadline_seconds
         for thread in open_now:
             thread.join(max(0.0, deadline - time.monotonic()))
+        if self._departures is not None and self._porter is not None:
+            self._departures.stop()
+            self._porter.join(max(0.0, deadline - time.monotonic()))
 
-    def _arrived(self, arrival: Arrival) -> None:
+    def _arrived(self, departures: Departures, arrival: Arrival) -> None:
         """Has it answered: by a thread of its own, or the next that has time."""
         with self._lock:
             if len(self._answering) >= self._max_connections:
@@ -120,7 +131,7 @@ class ControlServer:
                 waits = True
                 self._number += 1
                 name = f"control-{self._number}"
-                thread = threading.Thread(target=self._serve, args=(arrival,), name=name, daemon=True)
+                thread = threading.Thread(target=self._serve, args=(arrival, departures), name=name, daemon=True)
                 self._answering[thread] = arrival.connection
                 try:
                     thread.start()
@@ -131,15 +142,17 @@ class ControlServer:
         if not waits:
             refuse(arrival.connection)
 
-    def _serve(self, arrival: Arrival | None) -> None:
+    def _serve(self, arrival: Arrival | None, departures: Departures) -> None:
         while arrival is not None:
+            has_left = False
             try:
-                Exchange(arrival, self._commands, self._gid)
+                has_left = Exchange(arrival, self._commands, departures, self._gid).has_left
             except OSError as error:
                 log.debug("a connection broke: %s", error)
             except Exception:
                 log.exception("a request of the control socket failed")
-            arrival.connection.close()
+            if not has_left:
+                arrival.connection.close()
             with self._lock:
                 arrival = self._ready.popleft() if self._ready else None
                 if arrival is None:

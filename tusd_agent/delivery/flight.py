@@ -33,6 +33,7 @@ class Flight:
         stop: threading.Event | None = None,
     ) -> None:
         self.job = job
+        self.claim = job.id, job.claim_id
         self.stop = stop or threading.Event()
         self.phase = "starting"
         self._owed: list[Callable[[Job], Job]] = []

@@ -10,19 +10,23 @@ from .breaker import Breaker, BreakerState
 from .rules import EndpointRules
 from .turns import admits
 
+Claim = tuple[int, int]
+"""A job's number and that of its claim: a job may be claimed anew while who had it before has yet to let go."""
+
 
 @dataclass(slots=True)
 class Line:
     """One endpoint as the pool sees it.
 
-    `in_flight` are its jobs, `large` those of them that are large, `recent` those that began since the breaker opened.
+    `in_flight` are the claims of its jobs, `large` those of them that are large, `recent` those that began since the
+    breaker opened.
     """
 
     rules: EndpointRules
     breaker: Breaker
-    in_flight: set[int] = field(default_factory=set)
-    large: set[int] = field(default_factory=set)
-    recent: set[int] = field(default_factory=set)
+    in_flight: set[Claim] = field(default_factory=set)
+    large: set[Claim] = field(default_factory=set)
+    recent: set[Claim] = field(default_factory=set)
     answered_at: float | None = None
 
     def admits(self, head: Head, now: float) -> bool:
@@ -40,17 +44,17 @@ class Line:
         """When the next probe may begin (monotonic); `None`: none is waited for, or one is under way."""
         return self.breaker.probe_at if self.breaker.state is BreakerState.OPEN and not self.recent else None
 
-    def begin(self, job_id: int, *, large: bool) -> None:
+    def begin(self, claim: Claim, *, large: bool) -> None:
         """A job is on its way there."""
-        self.in_flight.add(job_id)
-        self.recent.add(job_id)
+        self.in_flight.add(claim)
+        self.recent.add(claim)
         if large:
-            self.large.add(job_id)
+            self.large.add(claim)
 
-    def end(self, job_id: int) -> None:
+    def end(self, claim: Claim) -> None:
         """It is no more."""
         for those in (self.in_flight, self.large, self.recent):
-            those.discard(job_id)
+            those.discard(claim)
 
     def state(self, wall_offset_seconds: float) -> "EndpointState":
         """As `status` shows it; `wall_offset_seconds` is what the wall clock is ahead of the monotonic one."""

@@ -21,8 +21,9 @@ from ..jobs.waiting import Head
 from ..pulse import Pulses
 from ..tus.errors import masked
 from .breaker import Breaker, BreakerState
+from .crew import Crew
 from .flight import Flight, FlightFigures
-from .line import EndpointState, Line
+from .line import Claim, EndpointState, Line
 from .outages import Outages
 from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
 from .rules import EndpointRules, FolderRules
@@ -73,13 +74,9 @@ class Pool:
         self._worker = Worker(claims, uploader, note, is_present, self, self._tally, clock=clock, rng=self._rng)
         self.pulses = Pulses(monotonic)
         self._changed = threading.Condition()
-        self._news = 0
-        self._stopping = threading.Event()
-        self._threads: list[threading.Thread] = []
-        self._started = False
-        self._wanted = 0
-        self._number = 0
-        self._flights: dict[int, Flight] = {}
+        self._crew = Crew(self._changed, self._step, "worker", self.pulses)
+        self._stopping = self._crew.stopping
+        self._flights: dict[Claim, Flight] = {}
         self._owed: list[Flight] = []
         self.pauses = Pauses()
         self._turns = Turns()
@@ -94,15 +91,13 @@ class Pool:
 
     def wake(self) -> None:
         """Something may be ready that was not."""
-        with self._changed:
-            self._news += 1
-            self._changed.notify_all()
+        self._crew.wake()
 
     def revoke(self, job_id: int) -> None:
         """The job was taken away from its worker: it stops within a second."""
         with self._changed:
-            flight = self._flights.get(job_id)
-        if flight is not None:
+            flights = [flight for flight in self._flights.values() if flight.job.id == job_id]
+        for flight in flights:
             flight.stop.set()
 
     def pause(self, pauses: Pauses) -> None:
@@ -115,8 +110,7 @@ class Pool:
             for flight in self._flights.values():
                 if pauses.cover(flight.job.place.folder, flight.job.endpoint):
                     flight.stop.set()
-            self._news += 1
-            self._changed.notify_all()
+            self._crew.wake()
 
     def use(self, endpoints: Iterable[EndpointRules], folders: Iterable[FolderRules], *, workers: int) -> None:
         """These rules hold from now on, instead of those before.
@@ -135,9 +129,8 @@ class Pool:
                 if not same_folder or lines.get(endpoint) is not lines_before.get(endpoint):
                     flight.stop.set()
             self._give_up_at = 0.0
-            self._fit_threads()
-            self._news += 1
-            self._changed.notify_all()
+            self._crew.want(max(1, sum(line.breaker.full_concurrency for line in lines.values())))
+            self._crew.wake()
 
     def _line(self, rules: EndpointRules, workers: int) -> Line:
         """The line that was there, if these rules go on with what is in flight; else a new one."""
@@ -201,7 +194,7 @@ class Pool:
         come back less and less often.
         """
         with self._changed:
-            line, flight = self._lines.get(endpoint), self._flights.get(job.id)
+            line, flight = self._lines.get(endpoint), self._flights.get((job.id, job.claim_id))
             if line is None or (flight is not None and flight.stop.is_set()):
                 return True  # the rules it was sent under may be gone: it says nothing of those that hold
             was = line.breaker.state
@@ -227,75 +220,40 @@ class Pool:
 
     def start(self) -> None:
         """Starts the workers."""
-        with self._changed:
-            self._started = True
-            self._fit_threads()
-
-    def _fit_threads(self) -> None:
-        """Starts workers until there are as many as the rules ask for; what is too many ends by itself."""
-        self._wanted = max(1, sum(line.breaker.full_concurrency for line in self._lines.values()))
-        while self._started and not self._stopping.is_set() and len(self._threads) < self._wanted:
-            thread = threading.Thread(target=self._loop, name=f"worker-{self._number}", daemon=True)
-            thread.start()
-            self._number += 1
-            self._threads.append(thread)
-
-    def _is_too_many(self) -> bool:
-        """Whether the calling worker is to end: there are more than are wanted."""
-        with self._changed:
-            if len(self._threads) <= self._wanted or self._stopping.is_set():
-                return False
-            self._threads.remove(threading.current_thread())
-            self._changed.notify()  # what this one was woken for is another's now
-            return True
+        self._crew.start()
 
     def stop(self, timeout_seconds: float = 5.0) -> bool:
         """Lets no further job be claimed and has those in flight put back; returns whether all workers ended.
 
         A body in the middle stops within a second; what the server has of it is kept.
         """
+        self._crew.stop()
         with self._changed:
-            self._stopping.set()
             flights = list(self._flights.values())
-            self._changed.notify_all()
         for flight in flights:
             flight.stop.set()
-        deadline = self._monotonic() + timeout_seconds
-        with self._changed:
-            threads = list(self._threads)
-        for thread in threads:
-            thread.join(max(0.0, deadline - self._monotonic()))
+        ended = self._crew.join(timeout_seconds, self._monotonic)
         with suppress(sqlite3.Error, DatabaseUnusable):  # what still can't be told, the next start asks the server
             self._pay_debts()
-        return not any(thread.is_alive() for thread in threads)
+        return ended
 
-    def _loop(self) -> None:
-        while not self._stopping.is_set() and not self._is_too_many():
-            self.pulses.beat()
-            with self._changed:
-                seen = self._news
-            # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
-            now, monotonic = self._clock(), self._monotonic()
-            try:
-                worked = self.run_once()
-                self.problem = None
-                self._outages.database_works()
-                if worked:
-                    continue
-                wait_seconds = self.idle_seconds(now, monotonic)
-            except (sqlite3.Error, DatabaseUnusable) as error:
-                self.problem = f"no job can be claimed: {error}"
-                self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
-                wait_seconds = DATABASE_RETRY_SECONDS
-            except Exception as error:
-                # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
-                self.problem = f"internal error: {masked(repr(error))}; the log has more"
-                log.exception("a worker goes on after an error of the program")
-                wait_seconds = DATABASE_RETRY_SECONDS
-            with self._changed:
-                if self._news == seen and not self._stopping.is_set():
-                    self._changed.wait(self.pulses.rest(wait_seconds))
-        self.pulses.end()
+    def _step(self) -> float | None:
+        """What a worker does again and again; returns how long there is nothing to do then, 0: look at once."""
+        # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
+        now, monotonic = self._clock(), self._monotonic()
+        try:
+            worked = self.run_once()
+            self.problem = None
+            self._outages.database_works()
+            return 0.0 if worked else self.idle_seconds(now, monotonic)
+        except (sqlite3.Error, DatabaseUnusable) as error:
+            self.problem = f"no job can be claimed: {error}"
+            self._outages.database_failed(self.problem, DATABASE_RETRY_SECONDS)
+        except Exception as error:
+            # A worker must not end by a mistake of ours: nobody would see it, and its jobs would wait for ever.
+            self.problem = f"internal error: {masked(repr(error))}; the log has more"
+            log.exception("a worker goes on after an error of the program")
+        return DATABASE_RETRY_SECONDS
 
     def run_once(self) -> bool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
@@ -323,9 +281,9 @@ class Pool:
                     self._owed.append(flight)
                     # This thread will pause: others must look whether something may go now.
                     self._changed.notify_all()
-                del self._flights[flight.job.id]
+                del self._flights[flight.claim]
                 self._tally.sent(line.rules.name, flight.sent_bytes)
-                line.end(flight.job.id)
+                line.end(flight.claim)
                 if rules.give_up_after_seconds:
                     self._give_up_at = 0.0
                 orphaned = not self._knows(flight.job)
@@ -357,8 +315,8 @@ class Pool:
                     continue
                 self._turns.served(head)
                 flight = Flight(job, now, self._monotonic, self.pulses.flag())
-                self._flights[job.id] = flight
-                line.begin(job.id, large=head.kind.large)
+                self._flights[flight.claim] = flight
+                line.begin(flight.claim, large=head.kind.large)
                 # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.
                 self._changed.notify()
                 return flight, line, self._folders[head.lane.folder]
@@ -441,7 +399,12 @@ class Pool:
             stepped = abs(offset - self._wall_offset) > CLOCK_STEP_SECONDS
             self._wall_offset = offset
         if stepped:
-            self._claims.clamp(now, LONGEST_WAIT_SECONDS, self._stopping.is_set)
+            self._claims.clamp(now, LONGEST_WAIT_SECONDS, self._is_stopping)
+
+    def _is_stopping(self) -> bool:
+        """For long work of the database's: whoever looks thereby shows that it moves on."""
+        self.pulses.beat()
+        return self._stopping.is_set()
 
     def _pay_debts(self) -> None:
         """Tells the rows what a failing database did not take, and puts back the jobs that are in nobody's hands."""

@@ -37,7 +37,12 @@ class FolderRules:
 
     def sends_like(self, other: "FolderRules") -> bool:
         """Whether what is in flight under the other rules can go on under these: they differ in who goes when."""
-        return other == replace(self, priority=other.priority, give_up_after_seconds=other.give_up_after_seconds)
+        return other == replace(
+            self,
+            priority=other.priority,
+            give_up_after_seconds=other.give_up_after_seconds,
+            settle_seconds=other.settle_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)

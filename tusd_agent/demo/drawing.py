@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol, TextIO
 
-from rich.console import Console, RenderableType
+from rich.console import Console, OverflowMethod, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -78,7 +78,8 @@ class TerminalScreen:
 
     def draw(self, picture: Picture) -> None:
         """Replaces what was drawn before."""
-        drawn = drawing(picture, self._console.width, max(1, self._console.height - OTHER_LINES))
+        most_lines = max(1, self._console.height - OTHER_LINES)
+        drawn = drawing(picture, self._console.width, most_lines, self._console.encoding)
         if self._live is None:
             self._live = Live(drawn, console=self._console, auto_refresh=False, redirect_stdout=False)
             self._live.start()
@@ -95,7 +96,8 @@ class TerminalScreen:
             table.add_column(heading, justify="right" if right else "left", no_wrap=not folds, overflow="fold")
         for verdict in verdicts:
             *cells, judged = table_row(verdict, seconds.get(verdict.path))
-            table.add_row(*map(Text, cells), Text(judged, style="green" if verdict.equal else "bold red"))
+            named = (Text(_encodable(cell, self._console.encoding)) for cell in cells)
+            table.add_row(*named, Text(judged, style="green" if verdict.equal else "bold red"))
         self._console.print(table)
 
     def close(self) -> None:
@@ -105,17 +107,21 @@ class TerminalScreen:
             self._live = None
 
 
-def drawing(picture: Picture, width: int, most_lines: int) -> RenderableType:
-    """Every file, or those that matter now when there are more than `most_lines`, and all of them together."""
+def drawing(picture: Picture, width: int, most_lines: int, encoding: str = "utf-8") -> RenderableType:
+    """Every file, or those that matter now when there are more than `most_lines`, and all of them together.
+
+    What `encoding` does not have is escaped before it is measured, and marks that it does not have are left out.
+    """
     with_bars = width >= WIDE_ENOUGH_FOR_BARS
     table = Table.grid(padding=(0, 1), expand=True)
     table.width = min(width, WIDEST)
     table.add_column(width=1)
-    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    overflow: OverflowMethod = "ellipsis" if _encodable("…", encoding) == "…" else "crop"
+    table.add_column(ratio=1, no_wrap=True, overflow=overflow)
     if with_bars:
         table.add_column(width=BAR_WIDTH, no_wrap=True)
     for column_width in (SIZE_WIDTH, RATE_WIDTH, LEFT_WIDTH):
-        table.add_column(width=column_width, justify="right", no_wrap=True)
+        table.add_column(width=column_width, justify="right", no_wrap=True, overflow=overflow)
 
     def add(mark: Text, name: Text, sent_bytes: int, size_bytes: int, *figures: Text) -> None:
         # An empty file is all there, not all to come.
@@ -126,7 +132,8 @@ def drawing(picture: Picture, width: int, most_lines: int) -> RenderableType:
     table.add_row()
     for line in _foremost(picture.lines, most_lines):
         mark, *figures = _words(line)
-        add(mark, Text(line.path), line.sent_bytes, line.size_bytes, *figures)
+        mark = mark if _encodable(mark.plain, encoding) == mark.plain else Text()
+        add(mark, Text(_encodable(line.path, encoding)), line.sent_bytes, line.size_bytes, *figures)
     caption = Text(picture.caption, style="bold")
     if picture.lines:
         table.add_row()
@@ -135,6 +142,10 @@ def drawing(picture: Picture, width: int, most_lines: int) -> RenderableType:
     else:
         table.add_row(Text(), caption)
     return table
+
+
+def _encodable(text: str, encoding: str) -> str:
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _foremost(lines: Sequence[Line], most_lines: int) -> Sequence[Line]:

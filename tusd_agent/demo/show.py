@@ -98,7 +98,7 @@ class Show:
         for name, text in (
             ("folder", printable(str(self._stage.watched))),
             ("agent", f"uploads at {RATE_LIMIT} at most, so that there is something to see"),
-            ("network", "a relay, which cuts the connection once, in the middle of the largest file"),
+            ("network", "a relay that cuts the connection once, in the largest file"),
             ("server", f"{self._stage.server_url}, keeps its uploads in {printable(self._stage.uploads.name)}/"),
         ):
             self._screen.tell(f"  {name:<8} {text}")

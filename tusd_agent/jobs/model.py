@@ -6,6 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 from uuid import UUID
 
+from .showing import shown as shown
 from .states import State
 
 ASIDE_PREFIX = b".tusd-agent-"
@@ -23,18 +24,6 @@ def aside_uuid(name: bytes) -> UUID | None:
         return UUID(name[len(ASIDE_PREFIX) :].decode("ascii"))
     except ValueError:
         return None
-
-
-def shown(path: bytes | str) -> str:
-    """A path or name fit for a log line or a terminal: bytes that are no UTF-8, and control characters, escaped.
-
-    Only for the eye: the exact name can't be had back from it.
-    """
-    raw = os.fsencode(path) if isinstance(path, str) else path
-    text = raw.decode("utf-8", "backslashreplace")
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _signed(number: int) -> int:

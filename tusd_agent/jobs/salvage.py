@@ -1,7 +1,7 @@
 """What can still be read of a damaged database, row by row, into a fresh one.
 
 Whatever can't be read is found again by the scan; what is lost for good is the knowledge that a file was sent, which is
-why the fresh ledger is then known to be incomplete.
+why the fresh ledger is then known to be incomplete. Past failures and totals are not taken over.
 """
 
 import sqlite3
@@ -10,6 +10,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from .schema import IS_STANDING
 from .states import State
 
 _TABLES = ("folders", "directories", "jobs", "leftovers")
@@ -43,7 +44,19 @@ def salvage(damaged: Path, into: sqlite3.Connection) -> int:
     with closing(sqlite3.connect(f"{damaged.as_uri()}?mode=ro", uri=True, isolation_level=None)) as source:
         source.text_factory = bytes
         kept = {table: _copy(source, into, table) for table in _TABLES}
+        _copy_standing(source, into)
     return kept["jobs"]
+
+
+def _copy_standing(source: sqlite3.Connection, into: sqlite3.Connection) -> None:
+    """What an operator has set: who had paused the agent does not want it to send because of a damaged page."""
+    try:
+        rows = source.execute(f"SELECT key, value FROM agent WHERE {IS_STANDING}").fetchall()
+    except sqlite3.DatabaseError:
+        return
+    for key, value in rows:
+        with suppress(ValueError):  # among them UnicodeDecodeError
+            into.execute("INSERT OR IGNORE INTO agent VALUES (?, ?)", (key.decode(), repr(float(value))))
 
 
 def _copy(source: sqlite3.Connection, into: sqlite3.Connection, table: str) -> int:

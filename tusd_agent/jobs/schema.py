@@ -12,6 +12,9 @@ AGE = "COALESCE(waiting_since, created_at)"
 IN_TROUBLE = "cause IS NOT NULL AND state IN ('pending', 'delivered', 'failed', 'held')"
 """Of a job that has failed, that an attempt has failed of which is not made good yet, or that is held."""
 
+IS_STANDING = "key = 'pause' OR key GLOB 'pause *' OR key = 'limit' OR key GLOB 'limit *'"
+"""Of the rows of the table ``agent`` that keep what an operator has set (see `standing`)."""
+
 DEFAULT_SMALL_FILE_BYTES = 16 << 20
 
 

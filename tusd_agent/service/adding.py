@@ -66,9 +66,10 @@ def _refuse(status: int, code: str, found: Explanation, why: str, hint: str) -> 
 
 
 def _reply(found: Explanation, added: bool, waits_for: str | None, job: Job | None, hint: str) -> AddReply:
+    path = found.place.path.rstrip(b"/")  # the folder itself has no name below it
     return AddReply(
-        path=shown(found.place.path),
-        path_b64=path_b64(found.place.path),
+        path=shown(path),
+        path_b64=path_b64(path),
         folder=escaped(found.place.folder),
         added=added,
         waits_for=None if waits_for is None else escaped(waits_for),

@@ -85,7 +85,7 @@ class Changing:
         self._pool.pause(pauses)
         reply = PauseReply(changed=changed, paused=pause_replies(pauses))
         if changed:
-            log.info("%s by the operator: %s", order, scope_words(scope))
+            log.info("%sd by the operator: %s", order, scope_words(scope))
             self._events.tell(order, reply)
         return reply
 
@@ -98,7 +98,8 @@ class Changing:
         self._check(Scope(endpoint=endpoint))
         with self._one_at_a_time:
             self._standing.limit(rate_bytes_per_second, endpoint)
-            self._bandwidth.set_limit(rate_bytes_per_second, endpoint)
+            rate = None if rate_bytes_per_second is None else float(rate_bytes_per_second)
+            self._bandwidth.set_limit(rate, endpoint)
         said = "as configured" if rate_bytes_per_second is None else f"{rate_bytes_per_second or 'no limit of'} bytes/s"
         log.info("limit set by the operator for %s: %s", scope_words(Scope(endpoint=endpoint)), said)
         reply = self.limits()

@@ -130,6 +130,7 @@ class Reloading:
         apply_limits(parts.standing, parts.bandwidth, settings)
         if any(watch.remove_empty_folders for watch in settings.watch):
             parts.empty_folders.start()
+        discarded = [rules for name, rules in self._endpoints.items() if endpoints.get(name) is not rules]
         self.settings, self._endpoints = settings, endpoints
         parts.pool.use(
             endpoints.values(),
@@ -143,6 +144,8 @@ class Reloading:
         )
         set_log_level(settings.agent.log_level)
         parts.pool.wait_for_orphans(ORPHANS_SECONDS)
+        for rules in discarded:
+            rules.client.fresh_connections()  # nobody asks for those any more
         for _ in range(int(INTAKE_SECONDS / SLICE_SECONDS)):
             if taken_over.wait(SLICE_SECONDS) or stop.is_set():
                 break

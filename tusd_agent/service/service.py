@@ -167,6 +167,7 @@ class Service:
             group=settings.agent.socket_group,
         )
         self._life = threading.RLock()
+        self._next_reload = threading.Lock()
         self._stopping = threading.Event()
 
     @property
@@ -352,8 +353,18 @@ class Service:
         self._reloading.hold_orphans()
 
     def reload(self) -> ReloadReply:
-        """Reads the configuration again and has it hold, as far as that goes without a restart. Raises `Refused`."""
-        if not self._life.acquire(timeout=RELOAD_PATIENCE_SECONDS):
+        """Reads the configuration again and has it hold, as far as that goes without a restart. Raises `Refused`.
+
+        One may wait while another is under way, for that may have read the file before it was changed; more would only
+        take the control socket's connections.
+        """
+        if not self._next_reload.acquire(blocking=False):
+            raise not_now("a reload is under way, and another one waits for it")
+        try:
+            alone = self._life.acquire(timeout=RELOAD_PATIENCE_SECONDS)
+        finally:
+            self._next_reload.release()
+        if not alone:
             raise not_now("the agent is starting, or a reload is under way")
         try:
             if self._stopping.is_set() or self._reporting.state != "ok":
@@ -375,7 +386,8 @@ class Service:
             try:
                 self.reload()
             except Refused as refused:
-                log.error("not reloaded: %s", refused)
+                if refused.status == 503:  # else it is said already
+                    log.warning("SIGHUP was in vain: %s", refused)
             except Exception:
                 log.exception("not reloaded, or only in part: reload again, or restart the agent")
 

@@ -29,7 +29,7 @@ from .diary import Diary
 T = TypeVar("T")
 
 ROOMS = ("/tusd_agent/jobs/", "/tusd_agent/delivery/", "/tusd_agent/intake/")
-MECHANICS = frozenset({"Database.transaction", "_count_up"})
+MECHANICS = frozenset({"Database.transaction", "count_up"})
 """These commit for others, after whom the point is named."""
 
 
