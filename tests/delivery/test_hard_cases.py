@@ -24,9 +24,10 @@ from tusd_agent.delivery.breaker import BreakerState
 from tusd_agent.delivery.disposal import PutBack, dispose
 from tusd_agent.delivery.rules import FolderRules
 from tusd_agent.jobs.causes import ENDPOINT_REMOVED
-from tusd_agent.jobs.claims import LEFTOVER_LEASE_SECONDS, Claims
+from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
 from tusd_agent.jobs.ledger import Ledger, Verdict
+from tusd_agent.jobs.leftovers import LEASE_SECONDS
 from tusd_agent.jobs.lock import StateLock
 from tusd_agent.jobs.model import Fingerprint, Found, Job, Lane, Place, Sent
 from tusd_agent.jobs.orders import Orders
@@ -101,7 +102,7 @@ def test_an_upload_is_terminated_unless_it_arrived_whole(
             d.ledger.vanish(job.id, d.clock())
         d.run(3)
         assert d.only().state is State.VANISHED
-        assert d.claims.next_leftover_at(["default"]) is None, "looked at and settled"
+        assert d.claims.leftovers.next_at(["default"]) is None, "looked at and settled"
     assert complete(server) == ([DATA] if arrived_bytes == len(DATA) else [])
     assert len(server.stored()) == len(complete(server)), "the unfinished one is gone"
 
@@ -117,7 +118,7 @@ def test_an_empty_mount_point_ends_no_job_and_terminates_no_upload(server: Serve
         d.run(4)
         assert d.only().state is State.PENDING
         assert "not there" in (d.only().last_error or "")
-        assert d.claims.next_leftover_at(["default"]) is None
+        assert d.claims.leftovers.next_at(["default"]) is None
         (upload,) = server.stored()
         d.folder.rmdir()
         disk.rename(d.folder)
@@ -130,22 +131,22 @@ def test_an_empty_mount_point_ends_no_job_and_terminates_no_upload(server: Serve
 
 def test_two_callers_are_never_given_the_same_leftover(here: Delivering) -> None:
     with here() as d:
-        d.claims.abandon("default", "http://localhost/1", 1.0)
-        d.claims.abandon("default", "http://localhost/2", 2.0)
-        first, second, third = (d.claims.leftover(10.0, ["default"]) for _ in range(3))
+        d.claims.leftovers.add("default", "http://localhost/1", 1.0)
+        d.claims.leftovers.add("default", "http://localhost/2", 2.0)
+        first, second, third = (d.claims.leftovers.take(10.0, ["default"]) for _ in range(3))
         assert first is not None
         assert second is not None
         assert (first.upload_url, second.upload_url) == ("http://localhost/1", "http://localhost/2")
         assert third is None
-        assert d.claims.next_leftover_at(["default"]) == 10.0 + LEFTOVER_LEASE_SECONDS
-        assert d.claims.next_leftover_at(["other"]) is None
-        after_a_kill = Claims(d.database).leftover(10.0, ["default"])
+        assert d.claims.leftovers.next_at(["default"]) == 10.0 + LEASE_SECONDS
+        assert d.claims.leftovers.next_at(["other"]) is None
+        after_a_kill = Claims(d.database).leftovers.take(10.0, ["default"])
         assert after_a_kill == first
-        again = d.claims.leftover(10.0 + LEFTOVER_LEASE_SECONDS, ["default"])
+        again = d.claims.leftovers.take(10.0 + LEASE_SECONDS, ["default"])
         assert again is not None, "whoever had it hangs: somebody else gets it"
         assert again.attempts == 0
-        d.claims.settle_leftover(again, 5000.0)
-        assert d.claims.next_leftover_at(["default"]) == 2.0, "the other one's"
+        d.claims.leftovers.settle(again, 5000.0)
+        assert d.claims.leftovers.next_at(["default"]) == 2.0, "the other one's"
 
 
 def test_a_leftover_waits_while_the_breaker_of_its_endpoint_is_open(
@@ -162,13 +163,13 @@ def test_a_leftover_waits_while_the_breaker_of_its_endpoint_is_open(
             assert d.pool.run_once()
         (endpoint,) = d.pool.endpoint_states()
         assert endpoint.breaker is BreakerState.OPEN
-        d.claims.abandon("default", lost, d.clock())
+        d.claims.leftovers.add("default", lost, d.clock())
         assert not d.pool.run_once(), "neither a job nor the leftover may go there"
-        assert d.claims.next_leftover_at(["default"]) == d.clock(), "nobody was given it"
+        assert d.claims.leftovers.next_at(["default"]) == d.clock(), "nobody was given it"
         network.refuse = False
         d.run(8, seconds=61.0)
         assert d.states() == [State.DONE] * 3
-        assert d.claims.next_leftover_at(["default"]) is None
+        assert d.claims.leftovers.next_at(["default"]) is None
     assert sorted(complete(server)) == [b"a", b"b", b"c"]
     assert len(server.stored()) == 3
 
@@ -198,7 +199,7 @@ def test_a_cancel_that_a_delivery_overtakes_terminates_no_finished_upload(tmp_pa
         )
         assert Orders(overtaken).cancel(job.id, d.clock()).state is State.DONE
         overtaken.close()
-        assert d.claims.next_leftover_at(["default"]) is None
+        assert d.claims.leftovers.next_at(["default"]) is None
 
 
 # Names, times and inodes that are legal and rare.
@@ -451,7 +452,7 @@ def test_a_file_that_was_renamed_is_looked_at_again_under_its_new_name(here: Del
         as_the_worker_sees_it = Found(job.place, found.fingerprint, "default")
         assert d.claims.replace(job, as_the_worker_sees_it, d.clock(), d.clock()) == job.id
         assert (d.only().state, d.only().place.name) == (State.PENDING, b"b")
-        assert d.claims.next_leftover_at(["default"]) is None, "its upload is still its own"
+        assert d.claims.leftovers.next_at(["default"]) is None, "its upload is still its own"
 
 
 def test_a_file_that_was_renamed_before_the_last_answer_is_disposed_of_under_its_new_name(here: Delivering) -> None:

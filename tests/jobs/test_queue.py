@@ -95,16 +95,16 @@ def test_newer_content_supersedes_what_waits_and_terminates_its_upload(queue: Qu
     queue.claims.defer(job, 50.0, "the network is down")
     assert queue.ledger.enqueue([found(mtime=2)], 60.0) == 1
     assert queue.states() == {"superseded": 1, "pending": 1}
-    leftover = queue.claims.leftover(60.0, ["default"])
+    leftover = queue.claims.leftovers.take(60.0, ["default"])
     assert leftover is not None
     assert (leftover.upload_url, leftover.endpoint) == (URL, "default")
-    queue.claims.settle_leftover(leftover, 90.0)
-    assert queue.claims.leftover(89.0, ["default"]) is None
-    again = queue.claims.leftover(90.0, ["default"])
+    queue.claims.leftovers.settle(leftover, 90.0)
+    assert queue.claims.leftovers.take(89.0, ["default"]) is None
+    again = queue.claims.leftovers.take(90.0, ["default"])
     assert again is not None
     assert again.attempts == 1
-    queue.claims.settle_leftover(again, None)
-    assert queue.claims.leftover(1e9, ["default"]) is None
+    queue.claims.leftovers.settle(again, None)
+    assert queue.claims.leftovers.take(1e9, ["default"]) is None
 
 
 def test_newer_content_revokes_the_upload_that_is_running(queue: Queue) -> None:
@@ -223,7 +223,7 @@ def test_replace_queues_the_newer_content_in_the_same_commit(queue: Queue) -> No
     assert queue.states() == {"superseded": 1, "pending": 1}
     assert queue.claims.claim(LANE, 8.0) is None, "it has to settle first"
     assert queue.claimed().id == made
-    assert queue.claims.leftover(2.0, ["default"]) is not None
+    assert queue.claims.leftovers.take(2.0, ["default"]) is not None
     with pytest.raises(StaleClaim):
         queue.claims.replace(job, found(mtime=3), 3.0, 3.0)
     assert queue.states() == {"superseded": 1, "uploading": 1}
@@ -320,7 +320,7 @@ def test_vanish_is_for_what_waits_only(queue: Queue) -> None:
     queue.claims.created(job, URL)
     queue.claims.recover()
     assert queue.ledger.vanish(job.id, 2.0)
-    assert queue.claims.leftover(2.0, ["default"]) is not None
+    assert queue.claims.leftovers.take(2.0, ["default"]) is not None
 
 
 def test_the_operators_verbs(queue: Queue) -> None:
@@ -331,7 +331,7 @@ def test_the_operators_verbs(queue: Queue) -> None:
     assert queue.orders.release(job.id, 3.0).state is State.PENDING
     job = queue.claims.created(queue.claimed(), URL)
     assert queue.orders.cancel(job.id, 4.0).state is State.CANCELLED
-    assert queue.claims.leftover(4.0, ["default"]) is not None
+    assert queue.claims.leftovers.take(4.0, ["default"]) is not None
     again = queue.orders.retry(job.id, 5.0)
     assert (again.state, again.upload_url, again.attempts) == (State.PENDING, None, 0)
     with pytest.raises(IllegalMove):
@@ -346,6 +346,14 @@ def test_retry_begins_anew_only_after_a_finished_upload_was_refused(queue: Queue
     assert queue.orders.retry(job.id, 3.0).upload_url == URL
     job = queue.claims.fail(queue.claimed(), "500: hook", 4.0, FINISHED_WITH_SERVER_ERROR)
     assert queue.orders.retry(job.id, 5.0).upload_url is None
+
+
+def test_what_is_held_of_a_removed_folder_when_the_agent_stops_is_gone_on_with_at_the_next_start(queue: Queue) -> None:
+    queue.ledger.enqueue([found(b"%d" % number, inode=number) for number in range(1, 1501)], 1.0)
+    stopping = iter([False, True])
+    assert queue.orders.hold_orphans(set(), {"default"}, 2.0, lambda: next(stopping)) == 1000
+    assert queue.orders.hold_orphans(set(), {"default"}, 2.0, lambda: True) == 0
+    assert queue.orders.hold_orphans(set(), {"default"}, 2.0) == 500
 
 
 def test_jobs_of_a_removed_folder_are_held_and_come_back_with_it(queue: Queue) -> None:

@@ -124,7 +124,9 @@ class Work(Queues):
             url, now, is_stale = f"http://server/files/{self.answers}", self.now, self.is_stale(job)
             self.work(job, kill, lambda: self.claims.created(job, url), lambda p: p.created(job, url))
             if is_stale and job in self.hands:  # not killed: the upload just made is the worker's to terminate
-                self.both(None, lambda: self.claims.abandon(ENDPOINT, url, now), lambda p: p.leftovers.append(url))
+                self.both(
+                    None, lambda: self.claims.leftovers.add(ENDPOINT, url, now), lambda p: p.leftovers.append(url)
+                )
             # An answer that was not recorded any more is the one thing that may be forgotten.
             self.urls |= {url} & ({row.url for row in self.plain.rows.values()} | set(self.plain.leftovers))
 
@@ -227,13 +229,13 @@ class Work(Queues):
     @rule(kill=kills, gone=st.booleans())
     def terminate(self, kill: int | None, gone: bool) -> None:
         """One upload that has lost its job is terminated on the server, or can't be yet."""
-        leftover = self.claims.leftover(self.now, [ENDPOINT])
+        leftover = self.claims.leftovers.take(self.now, [ENDPOINT])
         if leftover is not None:
             at = None if gone else self.now
             self.given_up |= {leftover.upload_url}
             self.both(
                 kill,
-                lambda: self.claims.settle_leftover(leftover, at),
+                lambda: self.claims.leftovers.settle(leftover, at),
                 lambda p: p.leftovers.remove(leftover.upload_url) if gone else None,
             )
 

@@ -264,12 +264,12 @@ class Pool:
         taken = self._take()
         if taken is None:
             accepting, now = self._accepting(), self._clock()
-            leftover_at = self._claims.next_leftover_at(accepting)
+            leftover_at = self._claims.leftovers.next_at(accepting)
             if leftover_at is None or leftover_at > now:
                 return False
             with self._changed:
                 self._changed.notify()
-            return terminate(self._claims, accepting, now, self._rng, self.pulses.around(self._stopping))
+            return terminate(self._claims.leftovers, accepting, now, self._rng, self.pulses.around(self._stopping))
         flight, line, rules = taken
         carried = False
         try:
@@ -351,7 +351,7 @@ class Pool:
             next_at = head.ready_at if head.ready_at > now else self._claims.next_ready_at(head, now)
             if next_at is not None:
                 waits.append(next_at - now)
-        leftover_at = self._claims.next_leftover_at(self._accepting())
+        leftover_at = self._claims.leftovers.next_at(self._accepting())
         if leftover_at is not None:
             waits.append(leftover_at - now)
         if self._limits() and waits:

@@ -172,7 +172,7 @@ class Uploader:
         try:
             return self._claims.created(job, upload_url, digest)
         except StaleClaim:
-            self._claims.abandon(job.endpoint, upload_url, self._clock())
+            self._claims.leftovers.add(job.endpoint, upload_url, self._clock())
             raise
 
     def _note(self, flight: Flight, source: JobSource, acknowledged_bytes: int | None) -> None:

@@ -11,6 +11,7 @@ from typing import Protocol
 from ..jobs import causes
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
+from ..jobs.leftovers import Leftovers
 from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
@@ -239,13 +240,13 @@ def _cause(error: Exception) -> str:
 
 
 def terminate(
-    claims: Claims, endpoints: Mapping[str, EndpointRules], now: float, rng: random.Random, stop: Stoppable
+    leftovers: Leftovers, endpoints: Mapping[str, EndpointRules], now: float, rng: random.Random, stop: Stoppable
 ) -> bool:
     """Terminates one upload that has lost its job, on its server; returns whether there was one to look at.
 
     Best effort: what the server does not offer, or refuses, is left to the server's own expiry.
     """
-    leftover = claims.leftover(now, endpoints)
+    leftover = leftovers.take(now, endpoints)
     if leftover is None:
         return False
     endpoint = endpoints[leftover.endpoint]
@@ -263,5 +264,5 @@ def terminate(
             fields = {"endpoint": endpoint.name}
             words = "endpoint %s: an unfinished upload could not be terminated: %s"
             log.debug(words, endpoint.name, error, extra=fields)
-    claims.settle_leftover(leftover, retry_at)
+    leftovers.settle(leftover, retry_at)
     return True

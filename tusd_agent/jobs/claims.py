@@ -4,13 +4,14 @@ Each verb is one guarded move; one that comes too late raises `StaleClaim`, and 
 """
 
 import sqlite3
-from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from . import history, totals, waiting
 from .causes import OTHER, UPLOAD_LOST
 from .database import Database
-from .model import Fingerprint, Found, Job, Lane, Leftover, Sent
+from .leftovers import Leftovers
+from .model import Fingerprint, Found, Job, Lane, Sent
 from .moves import FRESH_UPLOAD, StaleClaim, abandon_upload, insert, jobs_at, jobs_of_file, move, rewrite_fingerprint
 from .rows import SELECT_JOB, job_by_id, job_of
 from .schema import DEFAULT_SMALL_FILE_BYTES, fit_indexes
@@ -23,15 +24,6 @@ MAX_RESTARTS = 3
 CLAMP_STEP_JOBS = 2000
 """So many rows change in one commit when the clock was set back."""
 
-LEFTOVER_LEASE_SECONDS = 600.0
-
-
-class _Lease(NamedTuple):
-    """Until when a leftover is in somebody's hands."""
-
-    endpoint: str
-    until: float
-
 
 class Claims:
     """What workers ask and tell. Safe for use by several threads; `now` is seconds since the epoch."""
@@ -39,7 +31,7 @@ class Claims:
     def __init__(self, database: Database, small_file_bytes: int = DEFAULT_SMALL_FILE_BYTES) -> None:
         self._database = database
         self._small_file_bytes = small_file_bytes
-        self._leases: dict[int, _Lease] = {}  # guarded by the database's own lock
+        self.leftovers = Leftovers(database)
 
     def fit(self, *, by_age: bool) -> None:
         """Fits the indexes to the settings, before anything else is asked.
@@ -320,61 +312,6 @@ class Claims:
         """The agent keeps the job back, for a reason the operator can mend."""
         with self._database.transaction() as connection:
             return move(connection, job, Event.HOLD, reason=reason, cause=reason, attempts=max(job.attempts - 1, 0))
-
-    def abandon(self, endpoint: str, upload_url: str, now: float) -> None:
-        """Queues the termination of an upload that has lost its job."""
-        with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO leftovers (endpoint, upload_url, not_before) VALUES (?, ?, ?)",
-                (endpoint, upload_url, now),
-            )
-
-    def leftover(self, now: float, endpoints: Collection[str]) -> Leftover | None:
-        """An unfinished upload to be terminated on one of these servers, the one that has waited longest.
-
-        Nobody else is given it for `LEFTOVER_LEASE_SECONDS`, or until it is settled. That is kept in memory alone:
-        after a crash nobody has it.
-        """
-        with self._database.reading() as connection:
-            self._leases = {key: lease for key, lease in self._leases.items() if lease.until > now}
-            row = connection.execute(
-                "SELECT id, endpoint, upload_url, attempts FROM leftovers WHERE not_before <= ? "
-                f"AND endpoint IN ({_marks(endpoints)}) AND id NOT IN ({_marks(self._leases)}) "
-                "ORDER BY not_before LIMIT 1",
-                (now, *endpoints, *self._leases),
-            ).fetchone()
-            if row is None:
-                return None
-            leftover = Leftover(*row)
-            self._leases[leftover.id] = _Lease(leftover.endpoint, now + LEFTOVER_LEASE_SECONDS)
-        return leftover
-
-    def next_leftover_at(self, endpoints: Collection[str]) -> float | None:
-        """When the next leftover of these endpoints is to be looked at; `None`: there is none."""
-        with self._database.reading() as connection:
-            (at,) = connection.execute(
-                f"SELECT MIN(not_before) FROM leftovers WHERE endpoint IN ({_marks(endpoints)}) "
-                f"AND id NOT IN ({_marks(self._leases)})",
-                (*endpoints, *self._leases),
-            ).fetchone()
-            ats = [lease.until for lease in self._leases.values() if lease.endpoint in endpoints]
-        return min([*ats, *([] if at is None else [float(at)])], default=None)
-
-    def settle_leftover(self, leftover: Leftover, retry_at: float | None) -> None:
-        """The leftover is gone (`None`), or is to be tried again at `retry_at`."""
-        with self._database.transaction() as connection:
-            if retry_at is None:
-                connection.execute("DELETE FROM leftovers WHERE id = ?", (leftover.id,))
-            else:
-                connection.execute(
-                    "UPDATE leftovers SET attempts = attempts + 1, not_before = ? WHERE id = ?",
-                    (retry_at, leftover.id),
-                )
-            self._leases.pop(leftover.id, None)
-
-
-def _marks(values: Collection[object]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _delivered(job: Job, now: float, sent: Sent) -> dict[str, Any]:

@@ -115,10 +115,17 @@ class Orders:
         after = [after for _, after in changes]
         return Applied(after, refused, jobs[-1].id if len(jobs) == limit else None)
 
-    def hold_orphans(self, folders: Collection[str], endpoints: Collection[str], now: float) -> int:
+    def hold_orphans(
+        self,
+        folders: Collection[str],
+        endpoints: Collection[str],
+        now: float,
+        is_over: Callable[[], bool] = lambda: False,
+    ) -> int:
         """Holds the jobs whose folder or endpoint the settings no longer name, and releases those that are back.
 
-        Delivered jobs of such a folder are done: their file is left where it is. Returns how many were held.
+        Delivered jobs of such a folder are done: their file is left where it is. Returns how many were held. Ends when
+        `is_over()`: the next start does the rest.
         """
         held, released = 0, False
         with self._database.reading() as connection:
@@ -132,7 +139,8 @@ class Orders:
             )
             if removed is None and not some_held:
                 continue
-            while batch := self._orphan_batch(folder, endpoint, removed, now):  # each leaves what is chosen
+            # Each leaves what is chosen.
+            while not is_over() and (batch := self._orphan_batch(folder, endpoint, removed, now)):
                 held += sum(job.state is State.HELD for job in batch)
                 released |= removed is None
         if released:

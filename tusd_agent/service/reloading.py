@@ -51,6 +51,7 @@ class Reloading:
     """Has new settings hold. Not thread-safe: one reload at a time. `settings` are those that hold.
 
     `read` reads and checks the configuration, and raises `ConfigError`; `endpoints` are the rules made of `settings`.
+    Once `stopping` is set nothing is waited for any more.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Reloading:
         parts: Parts,
         environ: Mapping[str, str],
         read: Callable[[], Settings],
+        stopping: threading.Event,
         clock: Callable[[], float],
     ) -> None:
         self.settings = settings
@@ -67,15 +69,13 @@ class Reloading:
         self._parts = parts
         self._environ = environ
         self._read = read
+        self._stopping = stopping
         self._clock = clock
         self._holding = threading.Lock()
         self._held = 0
 
-    def reload(self, stop: threading.Event) -> ReloadReply:
-        """Reads the configuration and has it hold. Raises `Refused`, with nothing changed, when it can't be used.
-
-        `stop` ends the waiting for those who have yet to take it over.
-        """
+    def reload(self) -> ReloadReply:
+        """Reads the configuration and has it hold. Raises `Refused`, with nothing changed, when it can't be used."""
         try:
             read = self._read()
         except ConfigError as error:
@@ -85,7 +85,7 @@ class Reloading:
         warnings = read.warnings()
         held_before = self._held
         # Also where nothing differs: certificates, the files that name them, and jobs held before may be others now.
-        if not self._exchange(found.settings, stop):
+        if not self._exchange(found.settings):
             warnings.append("the watched folders change a little later: the agent is busy with a large one")
         held = self.hold_orphans() - held_before
         for line in found.changed or ["nothing has changed"]:
@@ -109,14 +109,16 @@ class Reloading:
         """
         with self._holding:
             folders = {str(watch.path) for watch in self.settings.watch}
-            held = self._parts.orders.hold_orphans(folders, set(self.settings.endpoint), self._clock())
+            held = self._parts.orders.hold_orphans(
+                folders, set(self.settings.endpoint), self._clock(), self._stopping.is_set
+            )
             self._held += held
             if held:
                 words = "1 job" if held == 1 else f"{held} jobs"
                 log.warning("%s held: the folder or endpoint is no longer in the configuration", words)
             return self._held
 
-    def _exchange(self, settings: Settings, stop: threading.Event) -> bool:
+    def _exchange(self, settings: Settings) -> bool:
         """Has the settings hold; returns whether everybody has taken them over."""
         parts, before = self._parts, self.settings
         # The index that this needs has to be there before, and until nobody asks by it any more.
@@ -147,7 +149,7 @@ class Reloading:
         for rules in discarded:
             rules.client.fresh_connections()  # nobody asks for those any more
         for _ in range(int(INTAKE_SECONDS / SLICE_SECONDS)):
-            if taken_over.wait(SLICE_SECONDS) or stop.is_set():
+            if taken_over.wait(SLICE_SECONDS) or self._stopping.is_set():
                 break
         return taken_over.is_set()
 

@@ -24,28 +24,25 @@ from ..delivery.emptying import EmptyFolders
 from ..delivery.pool import Pool
 from ..intake.intake import Intake
 from ..jobs.claims import Claims
-from ..jobs.database import Database, DatabaseUnusable, DatabaseUnwritable
+from ..jobs.database import Database, DatabaseUnusable
 from ..jobs.folders import Folders
 from ..jobs.ledger import Ledger
 from ..jobs.lock import StateInUse, StateLock
 from ..jobs.orders import Orders
 from ..jobs.reader import Reader
-from ..jobs.room import MAY_PASS, hint_of
 from ..jobs.standing import Standing
 from ..systemd import Notifier, watchdog_seconds
 from .assembly import bandwidth_of, endpoint_rules, folder_rules, keep_rules, watched_folder
-from .changing import Changing, apply_limits, scope_words
+from .changing import Changing
+from .opening import NotNow, Opening, StartError
 from .reloading import Parts, Reloading
-from .reporting import Reporting, plural
+from .reporting import Reporting
 from .watchdog import Verdict
 
 if TYPE_CHECKING:
     from .metrics import Metrics
 
 log = logging.getLogger("tusd_agent.service")
-
-EXIT_CONFIG = 78
-"""EX_CONFIG of sysexits(3): a restart can't help, so systemd is told not to try (RestartPreventExitStatus=)."""
 
 NOTIFY_SECONDS = 10.0
 STOP_SECONDS = 4.0
@@ -59,18 +56,6 @@ INTAKE_STOP_SECONDS = 2.0
 """A folder that does not answer keeps the thread that looks at it; what it may still queue is found again."""
 STORE_RETRY_SECONDS = 5.0
 RELOAD_PATIENCE_SECONDS = 10.0
-
-
-class StartError(Exception):
-    """The agent can't start. The message says why and what to do; `exit_code` is for the process."""
-
-    def __init__(self, message: str, exit_code: int = 1) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-class _NotNow(Exception):
-    """The state folder takes no writing now. The message says why and what to do."""
 
 
 class Service:
@@ -129,10 +114,12 @@ class Service:
             self.bandwidth,
             self._empty_folders,
         )
+        self._stopping = threading.Event()
         self._reloading = Reloading(
-            settings, endpoints, parts, environ, read or (lambda: load(settings.file, environ)), clock
+            settings, endpoints, parts, environ, read or (lambda: load(settings.file, environ)), self._stopping, clock
         )
         self._pool.on_orphan = self._reloading.hold_orphans
+        self._opening = Opening(self._lock, parts, lambda: self._settings, self._reloading.hold_orphans)
         reporting = Reporting(
             lambda: self._settings, reader, self._database, self._intake, self._pool, self.bandwidth, clock
         )
@@ -168,7 +155,6 @@ class Service:
         )
         self._life = threading.RLock()
         self._next_reload = threading.Lock()
-        self._stopping = threading.Event()
 
     @property
     def _settings(self) -> Settings:
@@ -223,6 +209,7 @@ class Service:
             self._start(stop)
 
     def _start(self, stop: threading.Event | None) -> None:
+        self._stopping.clear()
         if threading.current_thread() is threading.main_thread():
             # Whoever opens a file while we hold a read lease on it would otherwise kill us (fcntl(2), F_SETLEASE).
             signal.signal(signal.SIGIO, signal.SIG_IGN)
@@ -230,8 +217,8 @@ class Service:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         with self._all_or_nothing():
             try:
-                self._start_store()
-            except _NotNow as problem:
+                self._opening.open()
+            except NotNow as problem:
                 if stop is None:
                     raise
                 self._reporting.waits_for = str(problem)
@@ -263,7 +250,7 @@ class Service:
         except StartError:
             self.stop()
             raise
-        except (_NotNow, StateInUse, DatabaseUnusable, sqlite3.Error) as error:
+        except (NotNow, StateInUse, DatabaseUnusable, sqlite3.Error) as error:
             self.stop()
             raise StartError(str(error)) from error
 
@@ -277,8 +264,8 @@ class Service:
             if stop.wait(STORE_RETRY_SECONDS):
                 return False
             try:
-                self._start_store()
-            except _NotNow as still:
+                self._opening.open()
+            except NotNow as still:
                 if str(still) != problem:
                     log.error("%s", still)
                 self._reporting.waits_for = problem = str(still)
@@ -299,59 +286,6 @@ class Service:
         log.error("the thread %s ended by an error", name, exc_info=error)
         self._intake.wake()
 
-    def _start_store(self) -> None:
-        """Lock, database, and what the last run left in it. Raises `_NotNow`, with all of it undone; `StartError`."""
-        state_dir = self._lock.path.parent
-        try:
-            state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock.acquire()
-        except OSError as error:
-            if error.errno in MAY_PASS:
-                raise _NotNow(f"the state folder can't be used: {hint_of(error, state_dir)}") from error
-            raise StartError(
-                f"the state folder {state_dir} can't be used: {error.strerror}. Give the agent's user the right to "
-                "write there, or set agent.state_dir to another folder",
-                EXIT_CONFIG,
-            ) from error
-        try:
-            try:
-                self._open_database()
-            except sqlite3.DatabaseError:
-                if self._database.damage is None:
-                    raise
-                self._database.close()
-                self._open_database()  # now that it is known to be damaged, what can be read of it is saved
-        except DatabaseUnwritable as error:
-            self._database.close()
-            self._lock.release()
-            raise _NotNow(str(error)) from error
-
-    def _open_database(self) -> None:
-        clean = self._database.open()
-        if self._database.loss is not None:
-            log.error(
-                "%s. What is found and may have been sent before is held: release sends it, adopt takes it as done",
-                self._database.loss,
-            )
-        self._claims.fit(by_age=any(watch.give_up_after_seconds for watch in self._settings.watch))
-        recovered = self._claims.recover()
-        if self._database.loss is None and not clean:
-            log.warning(
-                "the last run did not end cleanly; %s put back%s",
-                plural(recovered, "job"),
-                ", and the database is looked over meanwhile"
-                if self._database.unchecked
-                else ", the database is intact",
-            )
-        if self._database.witness_problem is not None:
-            log.warning("%s", self._database.witness_problem)
-        pauses = self._standing.pauses()
-        self._pool.pause(pauses)
-        apply_limits(self._standing, self.bandwidth, self._settings)
-        for scope in pauses.since:
-            log.warning("%s is paused: tusd-agent resume has it go on", scope_words(scope))
-        self._reloading.hold_orphans()
-
     def reload(self) -> ReloadReply:
         """Reads the configuration again and has it hold, as far as that goes without a restart. Raises `Refused`.
 
@@ -371,7 +305,7 @@ class Service:
                 raise not_now("the agent is stopping")
             self._notifier.reloading()
             try:
-                reply = self._reloading.reload(self._stopping)
+                reply = self._reloading.reload()
                 self._events.tell("reload", reply)
                 return reply
             finally:

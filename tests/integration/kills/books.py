@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.support.files import content, sha256_of, write
 
-SIZES_BYTES = (0, 0, 1, 5_000, 70_000, 262_144, 300_001, 1_000_000, 3 << 20)
+SIZES_BYTES = (0, 0, 1, 5_000, 70_000, 262_144, 300_001, 1_000_000, 1_100_000, 1_300_000, 3 << 20)
 SMALL_BYTES = 5_000
 DIRECTORIES = ("", "", "a", "a/b")
 
