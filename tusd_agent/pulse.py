@@ -36,6 +36,11 @@ class Pulses:
             _tell_kernel(native_id, threading.current_thread().name)
         self._beats[native_id] = (threading.current_thread().name, self._monotonic())
 
+    def move_on(self) -> None:
+        """In the middle of something long: the calling thread moves on, if it is one of these."""
+        if threading.get_native_id() in self._beats:
+            self.beat()
+
     def end(self) -> None:
         """The calling thread ends as it should; one that ends without this is taken for one that stands still."""
         self._beats.pop(threading.get_native_id(), None)
@@ -52,6 +57,10 @@ class Pulses:
         now = self._monotonic()
         return [Sign(name, native_id, max(0.0, now - at)) for native_id, (name, at) in self._beats.copy().items()]
 
+    def around(self, flag: threading.Event) -> "Asked":
+        """That flag, and looking at it is a sign as well; of those threads alone that are among these."""
+        return Asked(self, flag)
+
     def flag(self) -> threading.Event:
         """A flag to stop by; whoever looks whether it is set thereby shows that it moves on.
 
@@ -64,6 +73,21 @@ def _tell_kernel(native_id: int, name: str) -> None:
     """Has `top -H` and the like show the thread by its name (proc_pid_comm(5)); of no use where that can't be."""
     with suppress(OSError), open(f"/proc/self/task/{native_id}/comm", "w") as file:
         file.write(name[:15])
+
+
+class Asked:
+    """A flag of others, as `Pulses.around` gives it."""
+
+    def __init__(self, pulses: Pulses, flag: threading.Event) -> None:
+        self._pulses = pulses
+        self._flag = flag
+
+    def is_set(self) -> bool:
+        self._pulses.move_on()
+        return self._flag.is_set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self._flag.wait(timeout)
 
 
 class _WatchedFlag(threading.Event):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.files import wait_for
+from tusd_agent.intake.folder import WatchedFolder
+from tusd_agent.intake.watcher import Watcher
 from tusd_agent.pulse import Pulses, Sign
 from tusd_agent.service.watchdog import Verdict, Vitals, hangs, judged
 
@@ -109,6 +111,35 @@ def test_threads_show_themselves() -> None:
     thread.start()
     thread.join()
     assert names == ["worker-with-a-l"]
+
+
+def test_who_is_none_of_these_is_none_by_looking() -> None:
+    """Another thread may look at a flag that is shared; the thread that is meant shows by it that it moves on."""
+    now = 0.0
+    pulses = Pulses(lambda: now)
+    shared = pulses.around(threading.Event())
+    assert not shared.is_set()
+    assert pulses.signs() == []
+    pulses.beat()
+    now = 10.0
+    assert not shared.wait(0)
+    assert [each.silent_seconds for each in pulses.signs()] == [10.0]
+    assert not shared.is_set()
+    assert [each.silent_seconds for each in pulses.signs()] == [0.0]
+
+
+def test_a_large_folder_is_no_standing_still(tmp_path: Path) -> None:
+    """Each directory that is added to the watches counts."""
+    for number in range(20):
+        (tmp_path / str(number)).mkdir()
+    moved_on: list[None] = []
+    watcher = Watcher(lambda path: None, moves_on=lambda: moved_on.append(None))
+    watcher.start()
+    try:
+        watcher.watch(WatchedFolder(path=str(tmp_path), endpoint="default"))
+        assert len(moved_on) == 21
+    finally:
+        watcher.stop()
 
 
 def test_nobody_has_to_show_up_for_nobody() -> None:

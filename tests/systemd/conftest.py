@@ -28,6 +28,14 @@ install -d -m 2775 -o alice -g alice {OUTGOING}
 """
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints the figures that tests have recorded to be seen."""
+    for report in terminalreporter.getreports("passed"):
+        for name, figure in report.user_properties:
+            if name == "to be seen":
+                terminalreporter.write_line(str(figure))
+
+
 @pytest.fixture(scope="session")
 def booted() -> Iterator[Callable[[str], Installed]]:
     """Boots a machine of a release: ``booted("bookworm")``, with all there is to be but the agent.

@@ -29,6 +29,26 @@ def test_files_of_another_user_arrive(service: Installed) -> None:
     found = service.wait_until_arrived("a.txt", "b.txt")
     assert found["a.txt"] == b"from alice\n"
     assert found["b.txt"] == b"".join(b"%d\n" % number for number in range(1, 100001))
+    idle = "1 folder watched, 0 jobs waiting, 0 in flight, 0 failed"
+    service.machine.wait_for(
+        lambda: service.machine.shows(AGENT, "StatusText") == idle, "the status that systemd shows"
+    )
+    # Each line has its priority, and those about a job its number.
+    story = service.machine.journal("-u", AGENT, "TUSD_AGENT_JOB=1", "-p", "info", "--since", "-1min")
+    assert "arrived" in story
+    assert "job 2" not in story
+    assert service.machine.journal("-u", AGENT, "-p", "warning", "--since", "-1min") in ("", "-- No entries --\n")
+
+
+def test_a_bad_configuration_installs_nothing(service: Installed) -> None:
+    service.configure()
+    service.machine.run("tusd-agent", "install-service")
+    before = service.machine.path(f"{DROP_INS}/10-host.conf").stat().st_mtime_ns, service.pid()
+    service.configure(after_upload="shred")
+    refused = service.machine.run("tusd-agent", "install-service", check=False)
+    assert refused.returncode == 78
+    assert "after_upload" in refused.stderr
+    assert before == (service.machine.path(f"{DROP_INS}/10-host.conf").stat().st_mtime_ns, service.pid())
 
 
 def footprint(machine: Machine) -> set[str]:

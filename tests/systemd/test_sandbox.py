@@ -1,6 +1,7 @@
 """What the sandbox forbids, and that everything still works in it."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,13 +21,13 @@ def exposure(service: Installed) -> float:
     said = service.machine.run("systemd-analyze", "security", AGENT, check=False).stdout
     found = re.search(r"Overall exposure level for .*: ([0-9.]+)", said)
     assert found is not None, said
-    version = service.machine.run("systemctl", "--version").stdout.splitlines()[0]
-    print(f"{version}: exposure {found[1]}")  # noqa: T201 - the figure is to be seen
     return float(found[1])
 
 
 @pytest.mark.parametrize("machine", ["service", "newer_service"])
-def test_exposure_and_verify(machine: str, request: pytest.FixtureRequest, capfd: pytest.CaptureFixture[str]) -> None:
+def test_exposure_and_verify(
+    machine: str, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
+) -> None:
     """The figures of both versions of systemd are held, and neither has anything to say about the units."""
     service: Installed = request.getfixturevalue(machine)
     service.configure()
@@ -36,8 +37,10 @@ def test_exposure_and_verify(machine: str, request: pytest.FixtureRequest, capfd
     service.configure(after_upload="move", move_to="/srv/sent")
     service.machine.run("tusd-agent", "install-service")
     changing = exposure(service)
-    with capfd.disabled():
-        print(f"\nexposure on {machine}: {keeping} keeping, {changing} deleting or moving")  # noqa: T201
+    version = service.machine.run("systemctl", "--version").stdout.split()[1]
+    record_property(
+        "to be seen", f"systemd-analyze security, systemd {version}: {keeping} keeping, {changing} deleting or moving"
+    )
     assert keeping <= MOST_EXPOSED_KEEPING
     assert changing <= MOST_EXPOSED_CHANGING
     verified = service.machine.run("systemd-analyze", "verify", f"/etc/systemd/system/{AGENT}")

@@ -269,7 +269,7 @@ class Pool:
                 return False
             with self._changed:
                 self._changed.notify()
-            return terminate(self._claims.leftovers, accepting, now, self._rng, self._stopping)
+            return terminate(self._claims.leftovers, accepting, now, self._rng, self.pulses.around(self._stopping))
         flight, line, rules = taken
         carried = False
         try:

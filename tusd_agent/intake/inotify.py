@@ -16,11 +16,18 @@ _NO_WATCH = -1
 class Reader(InotifyFD):
     """The thread that reads the inotify instance.
 
-    `overflowed()` is called when the kernel's queue overflowed, `refused(path)` when the kernel has no more watches.
+    `overflowed()` is called when the kernel's queue overflowed, `refused(path)` when the kernel has no more watches,
+    `moves_on()` by whoever adds watches, for each of them.
     """
 
-    def __init__(self, overflowed: Callable[[], object], refused: Callable[[bytes], object]) -> None:
+    def __init__(
+        self,
+        overflowed: Callable[[], object],
+        refused: Callable[[bytes], object],
+        moves_on: Callable[[], object] = lambda: None,
+    ) -> None:
         super().__init__()
+        self._moves_on = moves_on
         self.name = "inotify"
         self._overflowed = overflowed
         self._refused = refused
@@ -33,6 +40,7 @@ class Reader(InotifyFD):
 
     def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         """As in watchdog, which keeps silent of a directory that can't be watched. Raises `OSError`."""
+        self._moves_on()
         try:
             descriptor = super().add_callback(path, mask, callback, id_)
         except OSError as error:

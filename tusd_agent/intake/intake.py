@@ -71,17 +71,18 @@ class Intake:
         self._retry_seconds = retry_seconds
         self.doubts = Doubts(ledger, self.note, clock)
         self._followed = self._follow(folders, rescan_interval_seconds)
+        self.pulses = Pulses(monotonic)
         self._presence = Presence(
             self._followed.values(),
             self.note,
             self._events_lost,
             look_again_seconds,
             Canary(canary_folder, clock) if canary_folder is not None else None,
+            self.pulses.move_on,
         )
         self._retiring = Retiring(keep, list(self._followed.values()), clock)
         self._lock = threading.Lock()
         self._wanted: _Wanted | None = None
-        self.pulses = Pulses(monotonic)
         self._paused_until = 0.0
         self._ledger_problem: str | None = None
         self._woken = threading.Event()

@@ -71,10 +71,11 @@ class Presence:
         lost: Callable[[], object],
         look_again_seconds: float,
         canary: Canary | None = None,
+        moves_on: Callable[[], object] = lambda: None,
     ) -> None:
         self._watching: dict[FollowedFolder, _Watching] = {}
         self._look_again_seconds = look_again_seconds
-        self._watcher = Watcher(note, lost, self._limited)
+        self._watcher = Watcher(note, lost, self._limited, moves_on)
         self._upkeep = Upkeep(self._watcher, canary)
         self._gaps = 0
         self.use(folders)

@@ -55,7 +55,8 @@ class Watcher:
     `note(path)` is called with the absolute path (below the folder's path as it was given) of every file that was
     closed after writing, created, or moved into place, and every directory that was created or moved; it must be O(1).
     `lost()` is called when events were lost: each folder must be scanned. `limited(folder)` is called when some
-    directory below the folder stays unwatched. All three on threads of watchdog's.
+    directory below the folder stays unwatched. All three on threads of watchdog's. `moves_on()` is called again and
+    again by whoever has a large folder watched.
     """
 
     def __init__(
@@ -63,7 +64,9 @@ class Watcher:
         note: Callable[[bytes], object],
         lost: Callable[[], object] = lambda: None,
         limited: Callable[[str], object] = lambda folder: None,
+        moves_on: Callable[[], object] = lambda: None,
     ) -> None:
+        self._moves_on = moves_on
         self._note = note
         self._lost = lost
         self._limited = limited
@@ -80,7 +83,7 @@ class Watcher:
         # at once.
         warnings.filterwarnings("ignore", r"Callback with id .* (already exists|does not exist)", RuntimeWarning)
         try:
-            self._reader = Reader(self._overflowed, self._refused)
+            self._reader = Reader(self._overflowed, self._refused, self._moves_on)
             self._observer = BaseObserver(Emitter, inotify_fd=self._reader)
             self._reader.start()
             self._observer.start()

@@ -174,8 +174,10 @@ class Service:
         every_seconds = min(NOTIFY_SECONDS, (self._watchdog_seconds or math.inf) / 4) if self._notified else None
         verdict = Verdict(True)
         try:
-            while not stop.wait(every_seconds):
-                verdict = self._show_life(verdict)
+            while not stop.is_set():
+                if self._notified:
+                    verdict = self._show_life(verdict)
+                stop.wait(every_seconds)
         finally:
             with self._notifier.extending(LONGEST_STOP_SECONDS):
                 self.stop()
