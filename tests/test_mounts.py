@@ -94,6 +94,7 @@ def test_without_a_mount_table_nothing_is_said(tmp_path: Path) -> None:
 
 
 @in_namespaces
+@pytest.mark.heavy
 def test_the_mount_table_of_this_very_system(tmp_path: Path) -> None:
     disk = tmp_path / "a disk"
     mount_tmpfs(disk)

@@ -118,6 +118,7 @@ def test_headers_and_password_go_to_the_url_that_is_resumed(tmp_path: Path) -> N
     assert "s3cret" not in result.output
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("arguments", [[], ["--json"]])
 def test_without_stdout_files_arrive_all_the_same(
     embedded_server: Server, tmp_path: Path, arguments: list[str]
@@ -130,6 +131,7 @@ def test_without_stdout_files_arrive_all_the_same(
     assert [one.sha256() for one in embedded_server.stored()] == [digest]
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_what_was_cut_off_goes_on(
     any_server: Server, relay: Callable[[Server], Relay], tmp_path: Path, state: Path, number: signal.Signals
@@ -248,6 +250,7 @@ def test_whereto_is_said_first(embedded_server: Server, tmp_path: Path) -> None:
     assert result.stderr == f"uploading to {embedded_server.url}\n"
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("concurrency", [1, 2])
 def test_a_file_given_twice_is_uploaded_once(
     embedded_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concurrency: int
@@ -265,6 +268,7 @@ def test_a_file_given_twice_is_uploaded_once(
     assert len(embedded_server.stored()) == 2
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("obstacle", ["a file", "read-only"])
 def test_a_state_folder_that_can_not_be_used(
     embedded_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, obstacle: str

@@ -109,6 +109,7 @@ def test_once_through(child: Child) -> None:
     assert child.left_behind() == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ended_in_the_middle_of_the_upload(child: Child, number: signal.Signals, code: int) -> None:
     child.wait_for_line("recording.mp4: ")
@@ -121,6 +122,7 @@ def test_ended_in_the_middle_of_the_upload(child: Child, number: signal.Signals,
     assert child.left_behind() == []
 
 
+@pytest.mark.heavy
 def test_ended_while_the_server_starts(child: Child) -> None:
     wait_for(lambda: list(child.folder.glob("*/server.log")), SECONDS, "a server that is being started")
     child.process.send_signal(signal.SIGINT)
@@ -128,6 +130,7 @@ def test_ended_while_the_server_starts(child: Child) -> None:
     assert child.left_behind() == []
 
 
+@pytest.mark.heavy
 def test_nobody_reads_the_output(child: Child) -> None:
     """As with ``tusd-agent demo | head``."""
     child.wait_for_line("tusd-agent: ")

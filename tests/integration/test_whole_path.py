@@ -48,7 +48,10 @@ def outgoing(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("small", "large_bytes"),
-    [pytest.param(150, 24 * MIB, id="150 files"), pytest.param(1000, GIB, id="1001 files", marks=pytest.mark.heavy)],
+    [
+        pytest.param(150, 24 * MIB, id="150 files", marks=pytest.mark.heavy),
+        pytest.param(1000, GIB, id="1001 files", marks=pytest.mark.heavy),
+    ],
 )
 @pytest.mark.timeout(400)
 def test_many_files_dropped_at_once_in_new_folders_all_arrive_once(
@@ -249,6 +252,7 @@ def test_metadata_and_names_go_the_whole_way(
     assert upload.sha256() == sha256_of(Path(os.fsdecode(name)))
 
 
+@pytest.mark.heavy
 def test_a_second_start_sends_nothing_again_and_new_content_is_sent(
     any_server: Server, relay: Callable[[Server], Relay], agent_factory: Callable[..., Agent], outgoing: Path
 ) -> None:
@@ -273,6 +277,7 @@ def test_a_second_start_sends_nothing_again_and_new_content_is_sent(
     ) == 1
 
 
+@pytest.mark.heavy
 def test_two_folders_two_endpoints_each_with_its_own_way(
     server_factory: Callable[..., Server], agent_factory: Callable[..., Agent], tmp_path: Path
 ) -> None:
