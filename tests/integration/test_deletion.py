@@ -20,8 +20,6 @@ SIZE = 100_000
 
 KILLED_BEFORE_UNLINK = """
 import os, signal, sys
-
-pytestmark = pytest.mark.heavy  # each of them starts agents of its own
 unlink = os.unlink
 def kill_before_an_aside_goes(path, **more):
     if os.fsencode(path).startswith(b".tusd-agent-"):
