@@ -1,8 +1,8 @@
 """The SQLite file: opening, checking, migrating, and the one place where transactions begin and end.
 
 Write-ahead logging, one writing connection behind one lock, short transactions (https://sqlite.org/wal.html). A
-transaction that promises something to the world outside is `durable`: synchronous=FULL, the log is synced before
-the commit returns. Others may lose their last moments in a power cut, never their consistency.
+transaction that promises something to the world outside is `durable`: the log is synced before it returns (`syncing`).
+Others may lose their last moments in a power cut, never their consistency.
 """
 
 import os
@@ -19,6 +19,7 @@ from .notes import boot_id, count_up, note, noted
 from .room import MAY_PASS, hint_of, shortage, trouble_of
 from .salvage import move_aside, put_back, salvage
 from .schema import SCHEMA_STEPS, SCHEMA_VERSION
+from .syncing import LogSync
 from .witness import Testimony, Witness
 
 MINIMUM_SQLITE = (3, 35, 0)
@@ -49,7 +50,7 @@ class Database:
         self._checkup = Checkup(path)
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._durable = True
+        self._sync = LogSync(path)
         self._witness = Witness(path.with_suffix(".witness"))
         # There as long as an error of SQLite's says that the file is damaged, and no check has been made.
         self._suspicion = path.with_suffix(".check")
@@ -107,6 +108,11 @@ class Database:
             raise DatabaseUnusable(f"the database {self.path} can't be opened: {error}") from error
         try:
             clean = self._prepare(connection, has_log, now)
+            connection.execute("PRAGMA synchronous = NORMAL")
+            self._sync.open()
+        except OSError as error:
+            self._close_keeping_log(connection)
+            raise DatabaseUnusable(f"the log of the database {self.path} can't be opened: {error}") from error
         except sqlite3.DatabaseError as error:
             self._close_keeping_log(connection)
             trouble = trouble_of(error, self.path)
@@ -136,6 +142,7 @@ class Database:
         except DatabaseUnwritable:
             # Once there is room it is begun anew, and what can be read of it taken over then.
             connection, self._connection = self._connection, None
+            self._sync.close()
             if connection is not None:
                 connection.close()
             put_back(aside, self.path)
@@ -247,6 +254,7 @@ class Database:
         if connection is None:
             return
         self._checkup.stop()
+        self._sync.close()
         try:
             testimony = count_up(connection, "clean")
         except sqlite3.Error:
@@ -291,9 +299,7 @@ class Database:
             trouble = trouble_of(error, self.path)
             if trouble is None:
                 raise
-            begins, self.trouble = self.trouble is None, trouble
-            if begins:
-                self.on_trouble()
+            self._in_trouble(trouble)
             raise DatabaseUnwritable(trouble) from error
 
     @contextmanager
@@ -304,9 +310,6 @@ class Database:
         the disk is full, read-only or fails.
         """
         with self.reading() as connection:
-            if durable != self._durable:
-                connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
-                self._durable = durable
             connection.execute("BEGIN IMMEDIATE")
             changes = connection.total_changes
             on_moved = self.on_moved
@@ -328,6 +331,19 @@ class Database:
                 self.trouble = None
             if on_moved is not None and moved:
                 on_moved(moved)
+            commit = self._sync.committed()
+        if durable:
+            try:
+                self._sync.wait(commit)
+            except OSError as error:
+                lacking = hint_of(error, self.path.parent) or f"{error.strerror or error}, look at its disk"
+                self._in_trouble(f"the database {self.path} can't be used: {lacking}")
+                raise DatabaseUnwritable(self.trouble) from error
+
+    def _in_trouble(self, trouble: str) -> None:
+        begins, self.trouble = self.trouble is None, trouble
+        if begins:
+            self.on_trouble()
 
     def ensure_writable(self) -> None:
         """After writing has failed: whether it would succeed now, with room to go on. Raises `DatabaseUnwritable`.
