@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 from tusd_agent.config import Settings, load
-from tusd_agent.installing import Host, HostUnusable, Remove, Run, Step, Write, carry_out, install_plan, places_for
+from tusd_agent.installing import (
+    Host,
+    HostUnusable,
+    Remove,
+    Run,
+    Step,
+    Write,
+    carry_out,
+    install_plan,
+    places_for,
+    uninstall_plan,
+)
 from tusd_agent.installing.drop_in import changed_folders, command_line, drop_in, quoted, with_program
 from tusd_agent.installing.host import closed_to_others
 from tusd_agent.installing.shipped import shipped
@@ -147,6 +158,22 @@ def test_without_a_configuration_nothing_is_started() -> None:
         ("daemon-reload",),
         ("enable", "tusd-agent.service"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("home", "file", "removed"),
+    [
+        (None, "/etc/tusd-agent/config.toml", "/etc/tusd-agent"),
+        (None, "/etc/tusd-agent.toml", "/etc/tusd-agent.toml"),
+        ("/home/a", "/home/a/.config/tusd-agent/config.toml", "/home/a/.config/tusd-agent"),
+        ("/home/a", "/home/a/tusd-agent/config.toml", "/home/a/tusd-agent/config.toml"),
+    ],
+)
+def test_no_folder_of_others_is_purged(home: str | None, file: str, removed: str) -> None:
+    """Of a configuration that lies elsewhere, beside who knows what, only the file goes."""
+    there = Host(252, PROGRAM, Path(file), None if home is None else Path(home))
+    plan = uninstall_plan(there, places_for(there, Path("/state")), purge=True)
+    assert [step.path for step in plan if isinstance(step, Remove)][-2:] == [Path("/state"), Path(removed)]
 
 
 def test_who_can_come_to_the_program(tmp_path: Path) -> None:

@@ -66,9 +66,11 @@ def uninstall_command(config: Path | None, for_user: bool, purge: bool, dry_run:
     Example: tusd-agent uninstall-service --dry-run
     """
     host, where = _look(config, for_user)
+    state = _state_elsewhere(host, where.state)
     _carry_out(installing.uninstall_plan(host, where, purge=purge), dry_run)
-    if not dry_run and not purge:
-        kept = [str(path) for path in (where.state, where.config) if path.exists()]
+    # Also by --purge: what else lies in a folder that somebody chose for the queue nobody knows.
+    kept = [str(path) for path in (where.state, where.config, state) if path is not None and path.exists()]
+    if not dry_run and (kept or not purge):
         say("It is removed." + (f" Kept: {' and '.join(kept)}" if kept else ""))
     if where.drop_ins.is_dir() and not dry_run:
         say(f"Drop-ins of your own are left in {where.drop_ins}")
@@ -103,6 +105,15 @@ def _settings(host: installing.Host, config: Path | None) -> Settings | None:
     except ConfigError as error:
         warn(str(error))
         raise SystemExit(EXIT_BAD_CONFIG) from None
+
+
+def _state_elsewhere(host: installing.Host, usual: Path) -> Path | None:
+    """Where the configuration puts the queue, if not into the usual folder."""
+    try:
+        state = load(host.config_file, _environ(host.home is not None)).agent.state_dir
+    except ConfigError:
+        return None
+    return None if state == usual else state
 
 
 def _carry_out(steps: list[installing.Step], dry_run: bool) -> None:
