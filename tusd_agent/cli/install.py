@@ -16,8 +16,9 @@ _SYSTEM = {
     "CONFIGURATION_DIRECTORY": f"/etc/{NAME}",
     "STATE_DIRECTORY": f"/var/lib/{NAME}",
     "RUNTIME_DIRECTORY": f"/run/{NAME}",
+    "HOME": f"/var/lib/{NAME}",
 }
-"""What systemd tells the system service of its folders: so the configuration is read here as it will be there."""
+"""What systemd tells the system service of its folders, and its user's: so the configuration is read as it is there."""
 
 
 @click.command("install-service")
