@@ -9,6 +9,7 @@ import click
 
 from .. import installing, places
 from ..config import ConfigError, Settings, load
+from ..installing.drop_in import absent_folders
 from ..installing.host import NAME, closed_to_others
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, fail, say, warn
 
@@ -143,6 +144,11 @@ def _warnings(host: installing.Host, settings: Settings | None) -> Iterator[str]
                 f"{path}: the user {NAME} can't get past {closed}. Install the agent into /opt/{NAME}, or "
                 f"let others come there (chmod o+rx)"
             )
+    for folder in absent_folders(settings) if settings is not None else ():
+        yield (
+            f"{folder} is not there, and the sandbox lets the agent change only what is there when it starts: make it, "
+            "and run this again"
+        )
     for watch in settings.watch if settings is not None else ():
         if watch.after_upload == "command":
             yield (
@@ -152,16 +158,20 @@ def _warnings(host: installing.Host, settings: Settings | None) -> Iterator[str]
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:
-    """The watched folders that the service's user can't read, asked as that user."""
+    """The folders that the service's user can't read, or change where it is to, asked as that user."""
     as_agent = ["setpriv", f"--reuid={NAME}", f"--regid={NAME}", "--init-groups", "test"]
     for watch in settings.watch:
-        asked = ("-r", "-x") if watch.after_upload == "keep" else ("-r", "-w", "-x")
-        if watch.path.is_dir() and any(
-            subprocess.run([*as_agent, right, str(watch.path)], capture_output=True, check=False).returncode == 1
-            for right in asked
-        ):
-            what = "read" if watch.after_upload == "keep" else "read and change"
-            yield (
-                f"{watch.path}: the user {NAME} can't {what} it. An access list lets it: setfacl -R -m "
-                f"u:{NAME}:rwX -m d:u:{NAME}:rwX {watch.path}; systemd/folders-of-others.conf has other ways"
-            )
+        changes = watch.after_upload != "keep"
+        asked = ("-r", "-w", "-x") if changes else ("-r", "-x")
+        what = "read and change" if changes else "read"
+        for folder in (watch.path, watch.move_to if watch.after_upload == "move" else None):
+            if folder is None or not folder.is_dir():
+                continue
+            if any(
+                subprocess.run([*as_agent, right, str(folder)], capture_output=True, check=False).returncode == 1
+                for right in asked
+            ):
+                yield (
+                    f"{folder}: the user {NAME} can't {what} it. An access list lets it: setfacl -R -m "
+                    f"u:{NAME}:rwX -m d:u:{NAME}:rwX {folder}; systemd/folders-of-others.conf has other ways"
+                )
