@@ -1,13 +1,25 @@
 """What install-service would write and do, by values; that it works is shown in tests/systemd."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tusd_agent.config import Settings, load
-from tusd_agent.installing import Host, HostUnusable, Remove, Run, Step, Write, carry_out, install_plan, places_for
-from tusd_agent.installing.drop_in import changed_folders, command_line, drop_in, quoted, with_program
+from tusd_agent.installing import (
+    Host,
+    HostUnusable,
+    Remove,
+    Run,
+    Step,
+    Write,
+    carry_out,
+    install_plan,
+    places_for,
+    uninstall_plan,
+)
+from tusd_agent.installing.drop_in import absent_folders, changed_folders, command_line, drop_in, quoted, with_program
 from tusd_agent.installing.host import closed_to_others
 from tusd_agent.installing.shipped import shipped
 
@@ -74,6 +86,32 @@ def test_what_the_configuration_puts_elsewhere(tmp_path: Path) -> None:
     ]
 
 
+def test_folders_are_named_by_where_they_are(tmp_path: Path) -> None:
+    """A link to another disk, whose name lies beside the folder for what was sent."""
+    tmp_path = tmp_path.resolve()
+    (tmp_path / "disk/out").mkdir(parents=True)
+    (tmp_path / "data/sent").mkdir(parents=True)
+    (tmp_path / "data/out").symlink_to(tmp_path / "disk/out")
+    settings = settings_of(
+        tmp_path,
+        f"""
+        [[watch]]
+        path = "{tmp_path}/data/out"
+        after_upload = "move"
+        move_to = "{tmp_path}/data/sent"
+        [[watch]]
+        path = "/srv/deleted"
+        after_upload = "delete"
+        move_to = "/srv/without effect"
+        """,
+    )
+    assert changed_folders(settings) == [str(tmp_path), "/srv/deleted"]
+    (tmp_path / "data/out").unlink()
+    (tmp_path / "data/out").symlink_to("/srv/elsewhere/out")
+    assert changed_folders(settings) == ["/srv/elsewhere/out", f"{tmp_path}/data/sent", "/srv/deleted"]
+    assert absent_folders(settings) == ["/srv/elsewhere/out", "/srv/deleted"]
+
+
 @pytest.mark.parametrize(("mode", "group", "handed_over"), [(0o600, 0, True), (0o640, 0, True), (0o640, 7, False)])
 def test_a_token_for_root_alone_is_handed_over(tmp_path: Path, mode: int, group: int, handed_over: bool) -> None:
     (tmp_path / "token").write_text("secret")
@@ -85,6 +123,36 @@ def test_a_token_for_root_alone_is_handed_over(tmp_path: Path, mode: int, group:
     settings = settings_of(tmp_path, '[endpoint.default]\nbearer_token_file = "token"\n[[watch]]\npath = "/srv"\n')
     credentials = [line for line in lines(host(), settings) if line.startswith("LoadCredential")]
     assert credentials == ([f"LoadCredential=token:{tmp_path}/token"] if handed_over else [])
+
+
+def test_a_token_of_the_agents_own_is_not_copied(tmp_path: Path) -> None:
+    """Or a renewed one would not hold."""
+    (tmp_path / "token").write_text("secret")
+    (tmp_path / "token").chmod(0o600)
+    settings = settings_of(tmp_path, '[endpoint.default]\nbearer_token_file = "token"\n[[watch]]\npath = "/srv"\n')
+    own = replace(host(), agent_uid=(tmp_path / "token").stat().st_uid)
+    assert "LoadCredential" not in drop_in(own, settings)
+
+
+@pytest.mark.parametrize(("version", "refreshed"), [(257, False), (260, True)])
+def test_a_reload_with_tokens_that_are_handed_over(tmp_path: Path, version: int, refreshed: bool) -> None:
+    """Two endpoints may have the same one. What systemd runs at a reload does not see it: the agent itself is asked."""
+    folder = tmp_path / "100% mine"
+    folder.mkdir()
+    for name in ("one", "two"):
+        (folder / name).write_text("secret")
+        (folder / name).chmod(0o600)
+    tables = [
+        f'[endpoint.{endpoint}]\nurl = "https://tus.example/files/"\nbearer_token_file = "{token}"\n'
+        for endpoint, token in (("a", "one"), ("b", "two"), ("c", "one"))
+    ]
+    found = lines(host(version), settings_of(folder, "".join(tables)))
+    assert [line for line in found if line.startswith("LoadCredential=")] == [
+        f"LoadCredential=one:{tmp_path}/100%% mine/one",
+        f"LoadCredential=two:{tmp_path}/100%% mine/two",
+    ]
+    assert ("RefreshOnReload=credentials" in found) == refreshed
+    assert not [line for line in found if line.startswith(("Type=", "ExecReload="))]
 
 
 @pytest.mark.parametrize(("version", "known"), [(252, []), (253, ["Type"]), (254, ["RestartSteps", "Type"])])
@@ -147,6 +215,22 @@ def test_without_a_configuration_nothing_is_started() -> None:
         ("daemon-reload",),
         ("enable", "tusd-agent.service"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("home", "file", "removed"),
+    [
+        (None, "/etc/tusd-agent/config.toml", "/etc/tusd-agent"),
+        (None, "/etc/tusd-agent.toml", "/etc/tusd-agent.toml"),
+        ("/home/a", "/home/a/.config/tusd-agent/config.toml", "/home/a/.config/tusd-agent"),
+        ("/home/a", "/home/a/tusd-agent/config.toml", "/home/a/tusd-agent/config.toml"),
+    ],
+)
+def test_no_folder_of_others_is_purged(home: str | None, file: str, removed: str) -> None:
+    """Of a configuration that lies elsewhere, beside who knows what, only the file goes."""
+    there = Host(252, PROGRAM, Path(file), None if home is None else Path(home))
+    plan = uninstall_plan(there, places_for(there, Path("/state")), purge=True)
+    assert [step.path for step in plan if isinstance(step, Remove)][-2:] == [Path("/state"), Path(removed)]
 
 
 def test_who_can_come_to_the_program(tmp_path: Path) -> None:

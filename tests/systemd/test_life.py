@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from .installed import AGENT, CONFIG, OUTGOING, Installed
+from .installed import AGENT, CONFIG, OUTGOING, UPLOADS, Installed
 
 pytestmark = [pytest.mark.heavy, pytest.mark.timeout(400)]
 
@@ -271,8 +271,32 @@ def test_tokens(service: Installed) -> None:
         machine.run("tusd-agent", "jobs", "--json").stdout,
     ]
     assert not [text for text in public if "-secret" in text]
-    assert not [text for text in public[:1] if "/files/" in text and "http://127.0.0.1:1081/files/" not in text]
+    ids = [path.stem for path in machine.path(UPLOADS).glob("*.info")]
+    said = machine.journal("-b", "-u", AGENT)
+    assert len(ids) == 2
+    assert not [each for each in ids if each in said], "who knows an upload's URL may read or delete it"
     machine.run("systemctl", "stop", "door")
+
+
+def test_a_reload_with_a_token_for_root_alone(newer_service: Installed) -> None:
+    """What systemd runs at a reload does not see what it has handed over: the agent is asked, who has it."""
+    service, machine = newer_service, newer_service.machine
+    service.configure(endpoint={"bearer_token_file": "token"})
+    machine.write("/etc/tusd-agent/token", "secret\n", 0o600)
+    machine.run("tusd-agent", "install-service")
+    before = service.pid()
+    machine.sh("install -d -m 2775 -o alice -g alice /srv/second")
+    good = machine.path(CONFIG).read_text()
+    machine.write(CONFIG, good + '\n[[watch]]\npath = "/srv/second"\nsettle_seconds = 0.2\n')
+    machine.run("systemctl", "reload", AGENT)
+    machine.sh("echo new > /srv/second/b.txt", user="alice")
+    service.wait_until_arrived("b.txt")
+    machine.write(CONFIG, good + '\n[[watch]]\npath = "/srv/second"\nafter_upload = "shred"\n')
+    assert machine.run("systemctl", "reload", AGENT, check=False).returncode != 0
+    assert "after_upload" in machine.journal("-u", AGENT, "-p", "err", "-n", "20")
+    assert service.pid() == before
+    service.configure()
+    machine.run("tusd-agent", "install-service")
 
 
 def test_a_missing_token_is_waited_for(service: Installed) -> None:

@@ -49,10 +49,19 @@ def test_exposure_and_verify(
 
 @pytest.mark.parametrize("after_upload", ["delete", "move"])
 def test_files_of_others_are_deleted_and_moved(service: Installed, after_upload: str) -> None:
-    """alice shares her folder with the agent by an access list's poor relation: the agent's group may write."""
+    """alice shares her folder with the agent by an access list's poor relation: the agent's group may write.
+
+    Where they can't be moved to, for it is not there or not the agent's to change, that is said.
+    """
     service.machine.sh(f"install -d -m 2770 -o alice -g tusd-agent {OUTGOING} /srv/sent")
     service.configure(after_upload=after_upload, move_to="/srv/sent" if after_upload == "move" else None)
-    service.machine.run("tusd-agent", "install-service")
+    service.machine.sh("rmdir /srv/sent")
+    said = service.machine.run("tusd-agent", "install-service").stderr
+    assert ("/srv/sent is not there" in said) == (after_upload == "move")
+    service.machine.sh("install -d /srv/sent")
+    said = service.machine.run("tusd-agent", "install-service").stderr
+    assert ("/srv/sent: the user tusd-agent can't read and change it" in said) == (after_upload == "move")
+    service.machine.sh("chgrp tusd-agent /srv/sent; chmod 2770 /srv/sent")
     service.machine.sh(f"umask 002; seq 1000 > {OUTGOING}/a.txt", user="alice")
     service.wait_until_arrived("a.txt")
     gone = service.machine.path(f"{OUTGOING}/a.txt")

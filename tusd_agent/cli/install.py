@@ -9,6 +9,7 @@ import click
 
 from .. import installing, places
 from ..config import ConfigError, Settings, load
+from ..installing.drop_in import absent_folders
 from ..installing.host import NAME, closed_to_others
 from .options import EXIT_BAD_CONFIG, EXIT_FAILED, config_option, fail, say, warn
 
@@ -16,8 +17,9 @@ _SYSTEM = {
     "CONFIGURATION_DIRECTORY": f"/etc/{NAME}",
     "STATE_DIRECTORY": f"/var/lib/{NAME}",
     "RUNTIME_DIRECTORY": f"/run/{NAME}",
+    "HOME": f"/var/lib/{NAME}",
 }
-"""What systemd tells the system service of its folders: so the configuration is read here as it will be there."""
+"""What systemd tells the system service of its folders, and its user's: so the configuration is read as it is there."""
 
 
 @click.command("install-service")
@@ -66,9 +68,11 @@ def uninstall_command(config: Path | None, for_user: bool, purge: bool, dry_run:
     Example: tusd-agent uninstall-service --dry-run
     """
     host, where = _look(config, for_user)
+    state = _state_elsewhere(host, where.state)
     _carry_out(installing.uninstall_plan(host, where, purge=purge), dry_run)
-    if not dry_run and not purge:
-        kept = [str(path) for path in (where.state, where.config) if path.exists()]
+    # Also by --purge: what else lies in a folder that somebody chose for the queue nobody knows.
+    kept = [str(path) for path in (where.state, where.config, state) if path is not None and path.exists()]
+    if not dry_run and (kept or not purge):
         say("It is removed." + (f" Kept: {' and '.join(kept)}" if kept else ""))
     if where.drop_ins.is_dir() and not dry_run:
         say(f"Drop-ins of your own are left in {where.drop_ins}")
@@ -105,6 +109,15 @@ def _settings(host: installing.Host, config: Path | None) -> Settings | None:
         raise SystemExit(EXIT_BAD_CONFIG) from None
 
 
+def _state_elsewhere(host: installing.Host, usual: Path) -> Path | None:
+    """Where the configuration puts the queue, if not into the usual folder."""
+    try:
+        state = load(host.config_file, _environ(host.home is not None)).agent.state_dir
+    except ConfigError:
+        return None
+    return None if state == usual else state
+
+
 def _carry_out(steps: list[installing.Step], dry_run: bool) -> None:
     if dry_run:
         for step in steps:
@@ -131,6 +144,11 @@ def _warnings(host: installing.Host, settings: Settings | None) -> Iterator[str]
                 f"{path}: the user {NAME} can't get past {closed}. Install the agent into /opt/{NAME}, or "
                 f"let others come there (chmod o+rx)"
             )
+    for folder in absent_folders(settings) if settings is not None else ():
+        yield (
+            f"{folder} is not there, and the sandbox lets the agent change only what is there when it starts: make it, "
+            "and run this again"
+        )
     for watch in settings.watch if settings is not None else ():
         if watch.after_upload == "command":
             yield (
@@ -140,16 +158,20 @@ def _warnings(host: installing.Host, settings: Settings | None) -> Iterator[str]
 
 
 def _unreadable(settings: Settings) -> Iterator[str]:
-    """The watched folders that the service's user can't read, asked as that user."""
+    """The folders that the service's user can't read, or change where it is to, asked as that user."""
     as_agent = ["setpriv", f"--reuid={NAME}", f"--regid={NAME}", "--init-groups", "test"]
     for watch in settings.watch:
-        asked = ("-r", "-x") if watch.after_upload == "keep" else ("-r", "-w", "-x")
-        if watch.path.is_dir() and any(
-            subprocess.run([*as_agent, right, str(watch.path)], capture_output=True, check=False).returncode == 1
-            for right in asked
-        ):
-            what = "read" if watch.after_upload == "keep" else "read and change"
-            yield (
-                f"{watch.path}: the user {NAME} can't {what} it. An access list lets it: setfacl -R -m "
-                f"u:{NAME}:rwX -m d:u:{NAME}:rwX {watch.path}; systemd/folders-of-others.conf has other ways"
-            )
+        changes = watch.after_upload != "keep"
+        asked = ("-r", "-w", "-x") if changes else ("-r", "-x")
+        what = "read and change" if changes else "read"
+        for folder in (watch.path, watch.move_to if watch.after_upload == "move" else None):
+            if folder is None or not folder.is_dir():
+                continue
+            if any(
+                subprocess.run([*as_agent, right, str(folder)], capture_output=True, check=False).returncode == 1
+                for right in asked
+            ):
+                yield (
+                    f"{folder}: the user {NAME} can't {what} it. An access list lets it: setfacl -R -m "
+                    f"u:{NAME}:rwX -m d:u:{NAME}:rwX {folder}; systemd/folders-of-others.conf has other ways"
+                )

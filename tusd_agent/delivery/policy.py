@@ -116,7 +116,7 @@ def local_words(error: OSError, wanted: str) -> str:
         errno.EACCES: f"give the agent's user the right to {wanted}",
         errno.EPERM: f"give the agent's user the right to {wanted}",
         errno.ENOSPC: "make room on that file system",
-        errno.EROFS: "that file system is read-only",
+        errno.EROFS: "that file system is read-only, or the service's sandbox does not name it: install-service does",
         errno.EIO: "look at that disk",
     }
     hint = hints.get(error.errno or 0)

@@ -1,6 +1,7 @@
 """What installing has to know of this host: its systemd, and how the agent's program is called there."""
 
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -27,11 +28,13 @@ class Host:
     home: Path | None = None
     config_home: Path | None = None
     """$XDG_CONFIG_HOME of the person."""
+    agent_uid: int | None = None
+    """The user of the system's service; `None`: not made yet."""
 
 
 def look_at_host(config_file: Path, home: Path | None, config_home: Path | None) -> Host:
     """Asks this host. Raises `HostUnusable` where there is no systemd."""
-    return Host(_systemd_version(), program(), config_file, home, config_home)
+    return Host(_systemd_version(), program(), config_file, home, config_home, _uid_of(NAME))
 
 
 def program() -> tuple[str, ...]:
@@ -51,6 +54,13 @@ def closed_to_others(path: str) -> str | None:
         if not os.stat(at).st_mode & needed:
             return str(at)
     return None
+
+
+def _uid_of(user: str) -> int | None:
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        return None
 
 
 def _systemd_version() -> int:

@@ -65,6 +65,7 @@ class Places:
     """Shipped files beside the unit, and where they go."""
     state: Path
     config: Path
+    """What belongs to the service of the configuration: its usual folder, or else the named file alone."""
 
     @property
     def unit(self) -> Path:
@@ -87,9 +88,16 @@ def places_for(host: Host, state: Path) -> Places:
             ("sysusers.conf", etc / "sysusers.d" / f"{NAME}.conf"),
             ("tmpfiles.conf", etc / "tmpfiles.d" / f"{NAME}.conf"),
         )
-        return Places(etc / "systemd/system", ("systemctl",), UNIT, more, state, host.config_file.parent)
-    units = (host.config_home or host.home / ".config") / "systemd/user"
-    return Places(units, ("systemctl", "--user"), f"user/{UNIT}", (), state, host.config_file.parent)
+        return Places(etc / "systemd/system", ("systemctl",), UNIT, more, state, _config(host, etc))
+    config_home = host.config_home or host.home / ".config"
+    units = config_home / "systemd/user"
+    return Places(units, ("systemctl", "--user"), f"user/{UNIT}", (), state, _config(host, config_home))
+
+
+def _config(host: Host, above: Path) -> Path:
+    # Whose folder it is where somebody put the file elsewhere, nobody knows: it may be /etc, or a home folder.
+    folder = above / NAME
+    return folder if host.config_file.parent == folder else host.config_file
 
 
 def install_plan(host: Host, places: Places, settings: Settings | None, *, config: Path | None) -> list[Step]:
@@ -125,7 +133,8 @@ def uninstall_plan(host: Host, places: Places, *, purge: bool) -> list[Step]:
     if purge:
         steps += [Remove(places.state), Remove(places.config)]
         if host.home is None:
-            steps.append(Run(("userdel", NAME), may_fail=True))
+            # Some distributions have userdel take the group along, others not.
+            steps += [Run(("userdel", NAME), may_fail=True), Run(("groupdel", NAME), may_fail=True)]
     return steps
 
 
@@ -159,7 +168,7 @@ def _do(step: Step) -> None:
         case Write(path, text):
             path.parent.mkdir(parents=True, exist_ok=True)
             aside = path.with_name(f"{path.name}.new")
-            aside.write_text(text)
+            aside.write_bytes(text.encode())  # as systemd reads it, whatever the locale
             aside.chmod(0o644)
             aside.rename(path)
         case Remove(path, if_empty):

@@ -30,7 +30,8 @@ HELD_BY_OPERATOR = "held by the operator"
 
 HINTS: Mapping[str, str] = MappingProxyType(
     {
-        AUTH: "renew the endpoint's token or password (bearer_token_file is read anew for each request)",
+        AUTH: "renew the endpoint's token or password (bearer_token_file is read anew for each request, but a "
+        "LoadCredential= of the unit only when the service starts)",
         FORBIDDEN: "the server knows who asks and says no: give that user the right, or use other credentials",
         NO_TUS_SERVER: "compare the endpoint's url with the server's path (tusd: -base-path); doctor asks it",
         UPLOAD_LOST: "the server removes unfinished uploads too early, or its disk was changed: look at its expiry",
