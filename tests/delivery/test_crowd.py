@@ -1,9 +1,10 @@
 """Endpoints and folders side by side: what fails, is slow or is large holds up nobody else."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +68,37 @@ def test_dead_slow_and_busy_endpoints_hold_up_no_healthy_one(
         assert len(edges["busy"].started_at) <= 4, "those under way when it asked for a pause, and no more"
         assert edges["healthy"].most_in_flight <= 4
         opened.set()
+
+
+class Hole(Edge):
+    """Whoever asks it about an upload waits for `opened`."""
+
+    def __init__(self, clock: Clock, opened: threading.Event) -> None:
+        super().__init__(clock)
+        self.opened = opened
+        self.asked: list[str] = []
+
+    def get_upload_info(self, url: str, **_: Any) -> Any:
+        self.asked.append(url)
+        self.opened.wait(60)
+        return super().get_upload_info(url)
+
+
+def test_uploads_to_be_terminated_hold_up_nobody(tmp_path: Path, clock: Clock, opened: threading.Event) -> None:
+    edges = {"hole": Hole(clock, opened), "healthy": Edge(clock)}
+    with crowd(tmp_path, {"out": {}}, edges, clock, workers=1) as c:
+        for number in range(10):
+            c.claims.leftovers.add("hole", f"http://edge/files/{number}", clock())
+        c.pool.start()
+        wait_for(lambda: edges["hole"].asked, 10, "the first is looked at")
+        c.put("out", MANY, "healthy")
+        c.put("out", ["waits"], "hole")
+        run_until(c, edges["healthy"], len(MANY))
+        assert edges["hole"].asked == ["http://edge/files/0"], "one at a time, and it counts as the endpoint's"
+        assert edges["hole"].in_flight == 0
+        opened.set()
+        run_until(c, edges["hole"], 1)
+        wait_for(lambda: len(edges["hole"].asked) == 10, 10, "all are looked at")
 
 
 def test_an_endpoint_gets_no_more_than_its_cap(tmp_path: Path, clock: Clock, opened: threading.Event) -> None:
@@ -225,6 +257,48 @@ def test_what_runs_when_the_breaker_opens_does_not_keep_others_from_probing(
         opened.set()
         thread.join()
         assert edge.names[-1] == "long"
+
+
+class Taking(Edge):
+    """It takes the bodies of large files until it is `over`, and a byte each time that the clock goes on."""
+
+    over = False
+
+    def send(self, source: Any, *, on_progress: Callable[[int, int], None], **rest: Any) -> None:
+        super().send(source, **rest)
+        if not self.names[-1].startswith("large"):
+            return
+        self.names.remove(name := self.names[-1])
+        sent, at = 0, self._clock()
+        while not self.over and not rest["cancel"].wait(0.001):
+            if self._clock() > at:
+                sent, at = sent + 1, self._clock()
+                on_progress(sent, 0)
+        self.names.append(name)
+
+
+def test_after_an_outage_nobody_waits_for_the_end_of_a_large_file(tmp_path: Path, clock: Clock) -> None:
+    edge = Taking(clock, down)
+    with crowd(tmp_path, {"out": {}}, {"default": edge}, clock, small_file_bytes=100_000) as c:
+        c.put("out", ["old-1", "old-2", "old-3"])
+        c.live(30.0)
+        assert c.pool.endpoint_states()[0].breaker is BreakerState.OPEN
+        edge.answer = lambda name: None
+        c.put("out", ["large"], size=100_001)
+        clock.go(60.0)
+        c.put("out", MANY[:5])
+        c.pool.start()
+        wait_for(lambda: [each.job.place.name for each in c.pool.in_flight()] == [b"large"], 10, "it is the probe")
+        assert edge.names == []
+
+        def arrived() -> bool:
+            clock.go(1.0)
+            return len(edge.names) == 8
+
+        wait_for(arrived, 30, "all but the large one arrive while it is sent")
+        assert c.states() == {State.DONE: 8, State.UPLOADING: 1}
+        edge.over = True
+        run_until(c, edge, 9)
 
 
 def test_jobs_that_waited_too_long_fail_and_retry_brings_them_back(tmp_path: Path, clock: Clock) -> None:

@@ -19,7 +19,8 @@ class Line:
     """One endpoint as the pool sees it.
 
     `in_flight` are the claims of its jobs, `large` those of them that are large, `recent` those that began since the
-    breaker opened.
+    breaker opened and have yet to show whether the endpoint works. `terminates`: an upload that has lost its job is
+    being terminated there, one at a time.
     """
 
     rules: EndpointRules
@@ -27,6 +28,7 @@ class Line:
     in_flight: set[Claim] = field(default_factory=set)
     large: set[Claim] = field(default_factory=set)
     recent: set[Claim] = field(default_factory=set)
+    terminates: bool = False
     answered_at: float | None = None
 
     def admits(self, head: Head, now: float) -> bool:
@@ -36,8 +38,14 @@ class Line:
         counted = self.in_flight if self.breaker.state is BreakerState.CLOSED else self.recent
         large = head.kind.large
         return admits(limit, len(counted), len(counted & self.large), large=large) and admits(
-            full, len(self.in_flight), len(self.large), large=large
+            full, len(self.in_flight) + self.terminates, len(self.large), large=large
         )
+
+    @property
+    def may_terminate(self) -> bool:
+        """Whether an upload that has lost its job may be terminated there now: the endpoint works, and has room."""
+        is_free = len(self.in_flight) < self.breaker.full_concurrency and not self.terminates
+        return is_free and self.breaker.state is BreakerState.CLOSED
 
     @property
     def may_probe_at(self) -> float | None:

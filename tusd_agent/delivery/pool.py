@@ -212,6 +212,17 @@ class Pool:
             self._outages.failed(endpoint, judgement.reason, judgement.words)
         return opened and (was is BreakerState.OPEN or not judgement.asked_seconds)
 
+    def _note_moving(self, flight: Flight) -> None:
+        """The endpoint has been taking a body for some time: while it recovers, nobody waits for the end of that."""
+        endpoint = flight.job.endpoint
+        with self._changed:
+            line = self._lines.get(endpoint)
+            if line is None or line.breaker.state is BreakerState.CLOSED or flight.claim not in line.recent:
+                return
+            line.recent.discard(flight.claim)
+        self.answered(endpoint)
+        self.wake()
+
     def is_in_trouble(self, endpoint: str) -> bool:
         """Whether the log has said so: what single jobs meet there says nothing new."""
         return self._outages.is_on(endpoint)
@@ -263,13 +274,7 @@ class Pool:
         self._give_up()
         taken = self._take()
         if taken is None:
-            accepting, now = self._accepting(), self._clock()
-            leftover_at = self._claims.leftovers.next_at(accepting)
-            if leftover_at is None or leftover_at > now:
-                return False
-            with self._changed:
-                self._changed.notify()
-            return terminate(self._claims.leftovers, accepting, now, self._rng, self.pulses.around(self._stopping))
+            return self._terminate()
         flight, line, rules = taken
         carried = False
         try:
@@ -293,6 +298,27 @@ class Pool:
             self.on_orphan()
         return True
 
+    def _terminate(self) -> bool:
+        """Terminates one upload that has lost its job; returns whether there was one to look at.
+
+        One at a time for each endpoint, within what may be at it: one that does not answer holds up no other.
+        """
+        now = self._clock()
+        with self._changed:
+            leftover = self._claims.leftovers.take(now, self._accepting())
+            if leftover is None:
+                return False
+            line = self._lines[leftover.endpoint]
+            line.terminates = True
+            self._changed.notify()
+        try:
+            stop = self.pulses.around(self._stopping)
+            terminate(self._claims.leftovers, leftover, line.rules, now, self._rng, stop)
+        finally:
+            with self._changed:
+                line.terminates = False
+        return True
+
     def _take(self) -> tuple[Flight, Line, FolderRules] | None:
         """Claims the job whose turn it is, if one is ready and its endpoint accepts."""
         with self._changed:
@@ -314,7 +340,7 @@ class Pool:
                 if job is None:
                     continue
                 self._turns.served(head)
-                flight = Flight(job, now, self._monotonic, self.pulses.flag())
+                flight = Flight(job, now, self._monotonic, self.pulses.flag(), self._note_moving)
                 self._flights[flight.claim] = flight
                 line.begin(flight.claim, large=head.kind.large)
                 # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.
@@ -380,13 +406,14 @@ class Pool:
                 next_at = min(next_at, oldest_at + limit_seconds)
         self._give_up_at = next_at
 
-    def _accepting(self) -> dict[str, EndpointRules]:
+    def _accepting(self) -> list[str]:
+        """The endpoints at which an upload that has lost its job may be terminated now."""
         with self._changed:
-            return {
-                name: line.rules
+            return [
+                name
                 for name, line in self._lines.items()
-                if line.breaker.state is BreakerState.CLOSED and not self.pauses.cover_endpoint(name)
-            }
+                if line.may_terminate and not self.pauses.cover_endpoint(name)
+            ]
 
     def _notice_clock_steps(self) -> None:
         """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.
