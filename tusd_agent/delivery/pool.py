@@ -448,3 +448,5 @@ class Pool:
                 with self._changed:
                     self._owed += owed[number:]
                 raise
+        if not all(self._knows(flight.job) for flight in owed):
+            self.on_orphan()
