@@ -1,7 +1,8 @@
 """Endpoints and folders side by side: what fails, is slow or is large holds up nobody else."""
 
+import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,11 @@ import pytest
 
 from tests.support.files import wait_for
 from tests.tus.fault_server import Fault, FaultServer
+from tusd_agent.delivery import worker
 from tusd_agent.delivery.breaker import BreakerState
+from tusd_agent.delivery.disposal import Disposed
 from tusd_agent.delivery.policy import LONGEST_BACKOFF_SECONDS
+from tusd_agent.jobs.model import Job
 from tusd_agent.jobs.states import TOO_OLD, State
 from tusd_agent.tus.errors import AuthRequired, ServerBusy, UploadInterrupted
 
@@ -85,20 +89,20 @@ class Hole(Edge):
 
 
 def test_uploads_to_be_terminated_hold_up_nobody(tmp_path: Path, clock: Clock, opened: threading.Event) -> None:
-    edges = {"hole": Hole(clock, opened), "healthy": Edge(clock)}
-    with crowd(tmp_path, {"out": {}}, edges, clock, workers=1) as c:
+    hole, healthy = Hole(clock, opened), Edge(clock)
+    with crowd(tmp_path, {"out": {}}, {"hole": hole, "healthy": healthy}, clock, workers=1) as c:
         for number in range(10):
             c.claims.leftovers.add("hole", f"http://edge/files/{number}", clock())
         c.pool.start()
-        wait_for(lambda: edges["hole"].asked, 10, "the first is looked at")
+        wait_for(lambda: hole.asked, 10, "the first is looked at")
         c.put("out", MANY, "healthy")
         c.put("out", ["waits"], "hole")
-        run_until(c, edges["healthy"], len(MANY))
-        assert edges["hole"].asked == ["http://edge/files/0"], "one at a time, and it counts as the endpoint's"
-        assert edges["hole"].in_flight == 0
+        run_until(c, healthy, len(MANY))
+        assert hole.asked == ["http://edge/files/0"], "one at a time, and it counts as the endpoint's"
+        assert hole.in_flight == 0
         opened.set()
-        run_until(c, edges["hole"], 1)
-        wait_for(lambda: len(edges["hole"].asked) == 10, 10, "all are looked at")
+        run_until(c, hole, 1)
+        wait_for(lambda: len(hole.asked) == 10, 10, "all are looked at")
 
 
 def test_an_endpoint_gets_no_more_than_its_cap(tmp_path: Path, clock: Clock, opened: threading.Event) -> None:
@@ -264,16 +268,17 @@ class Taking(Edge):
 
     over = False
 
-    def send(self, source: Any, *, on_progress: Callable[[int, int], None], **rest: Any) -> None:
-        super().send(source, **rest)
-        if not self.names[-1].startswith("large"):
+    def send(self, source: Any, *, metadata: Mapping[str, Any], on_created: Callable[[str], None], **rest: Any) -> None:
+        name = os.fsdecode(metadata["filename"])
+        if not name.startswith("large"):
+            super().send(source, metadata=metadata, on_created=on_created)
             return
-        self.names.remove(name := self.names[-1])
+        on_created(f"http://edge/files/{name}")
         sent, at = 0, self._clock()
         while not self.over and not rest["cancel"].wait(0.001):
             if self._clock() > at:
                 sent, at = sent + 1, self._clock()
-                on_progress(sent, 0)
+                rest["on_progress"](sent, 0)
         self.names.append(name)
 
 
@@ -299,6 +304,35 @@ def test_after_an_outage_nobody_waits_for_the_end_of_a_large_file(tmp_path: Path
         assert c.states() == {State.DONE: 8, State.UPLOADING: 1}
         edge.over = True
         run_until(c, edge, 9)
+
+
+@pytest.mark.parametrize("delete_proof", ["head", "answer"])
+def test_after_an_outage_nobody_waits_for_a_file_that_is_moved_for_hours(
+    tmp_path: Path, clock: Clock, opened: threading.Event, monkeypatch: pytest.MonkeyPatch, delete_proof: str
+) -> None:
+    moved: list[bytes] = []
+
+    def dispose(job: Job, *_: object) -> Disposed:
+        moved.append(job.place.name)
+        opened.wait(60)
+        return Disposed("moved")
+
+    monkeypatch.setattr(worker, "prove", lambda *_: None)
+    monkeypatch.setattr(worker, "dispose", dispose)
+    edge = Edge(clock, down)
+    folders = {"move": {"after_upload": "delete", "priority": 1}, "keep": {}}
+    with crowd(tmp_path, folders, {"default": edge}, clock, delete_proof=delete_proof) as c:
+        c.put("keep", MANY[:10])
+        c.live(30.0)
+        assert c.pool.endpoint_states()[0].breaker is BreakerState.OPEN
+        edge.answer = lambda name: None
+        c.put("move", ["moved"])
+        clock.go(60.0)
+        c.pool.start()
+        run_until(c, edge, 11)
+        assert moved == [b"moved"]
+        assert c.states() == {State.DONE: 10, State.DISPOSING: 1}
+        opened.set()
 
 
 def test_jobs_that_waited_too_long_fail_and_retry_brings_them_back(tmp_path: Path, clock: Clock) -> None:

@@ -212,16 +212,28 @@ class Pool:
             self._outages.failed(endpoint, judgement.reason, judgement.words)
         return opened and (was is BreakerState.OPEN or not judgement.asked_seconds)
 
-    def _note_moving(self, flight: Flight) -> None:
-        """The endpoint has been taking a body for some time: while it recovers, nobody waits for the end of that."""
-        endpoint = flight.job.endpoint
+    def gives_way(self, endpoint: str, job: Job) -> None:
+        """The job has asked the endpoint what it had to: while that recovers, nobody waits for what it does then."""
         with self._changed:
-            line = self._lines.get(endpoint)
-            if line is None or line.breaker.state is BreakerState.CLOSED or flight.claim not in line.recent:
+            line = self._recovering(endpoint, (job.id, job.claim_id))
+            if line is None:
                 return
-            line.recent.discard(flight.claim)
-        self.answered(endpoint)
+            line.recent.discard((job.id, job.claim_id))
         self.wake()
+
+    def _recovering(self, endpoint: str, claim: Claim) -> Line | None:
+        """The line of an endpoint that recovers, if others wait for what this claim shows of it."""
+        line = self._lines.get(endpoint)
+        closed = line is None or line.breaker.state is BreakerState.CLOSED or claim not in line.recent
+        return None if closed else line
+
+    def _note_moving(self, flight: Flight) -> None:
+        """The endpoint has been taking a body for some time: that it works need not wait for the end of it."""
+        with self._changed:
+            line = self._recovering(flight.job.endpoint, flight.claim)
+        if line is not None:
+            self.answered(flight.job.endpoint)
+            self.gives_way(flight.job.endpoint, flight.job)
 
     def is_in_trouble(self, endpoint: str) -> bool:
         """Whether the log has said so: what single jobs meet there says nothing new."""

@@ -40,6 +40,9 @@ class Endpoints(Protocol):
     def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
         """The endpoint is to blame; returns whether the job is not: its attempt does not count."""
 
+    def gives_way(self, endpoint: str, job: Job) -> None:
+        """The job has asked the endpoint what it had to: nobody waits for what it does then."""
+
     def is_in_trouble(self, endpoint: str) -> bool:
         """Whether the log has said so: what single jobs meet there says nothing new."""
 
@@ -182,6 +185,7 @@ class Worker:
             prove(endpoint.client, job, endpoint.delete_proof, flight.stop)
             if endpoint.delete_proof == "head":
                 self._endpoints.answered(endpoint.name)
+            self._endpoints.gives_way(endpoint.name, job)
             disposed = self._disposed(flight, rules)
         except UploadCancelled:
             self._claims.interrupt(job)
