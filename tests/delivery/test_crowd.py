@@ -306,6 +306,34 @@ def test_after_an_outage_nobody_waits_for_the_end_of_a_large_file(tmp_path: Path
         run_until(c, edge, 9)
 
 
+def test_a_probe_that_shows_nothing_for_a_minute_is_not_waited_for(
+    tmp_path: Path, clock: Clock, opened: threading.Event
+) -> None:
+    """It may be reading again what the server has of it, which takes hours."""
+
+    def answer(name: str) -> None:
+        if name == "reads":
+            opened.wait(60)
+
+    edge = Edge(clock, down)
+    with crowd(tmp_path, {"out": {}}, {"default": edge}, clock) as c:
+        c.put("out", ["old-1", "old-2", "old-3"])
+        c.live(30.0)
+        edge.answer = answer
+        c.put("out", ["reads"])
+        clock.go(60.0)
+        c.put("out", MANY[:5])
+        thread = threading.Thread(target=c.pool.run_once)
+        thread.start()
+        wait_for(lambda: edge.in_flight == 1, 10, "it is the probe")
+        c.live(59.0)
+        assert edge.names == []
+        c.live(1.5)
+        assert sorted(edge.names) == sorted([*MANY[:5], "old-1", "old-2", "old-3"])
+        opened.set()
+        thread.join()
+
+
 @pytest.mark.parametrize("delete_proof", ["head", "answer"])
 def test_after_an_outage_nobody_waits_for_a_file_that_is_moved_for_hours(
     tmp_path: Path, clock: Clock, opened: threading.Event, monkeypatch: pytest.MonkeyPatch, delete_proof: str

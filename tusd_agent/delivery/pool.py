@@ -218,7 +218,7 @@ class Pool:
             line = self._recovering(endpoint, (job.id, job.claim_id))
             if line is None:
                 return
-            line.recent.discard((job.id, job.claim_id))
+            del line.recent[job.id, job.claim_id]
         self.wake()
 
     def _recovering(self, endpoint: str, claim: Claim) -> Line | None:
@@ -337,6 +337,8 @@ class Pool:
             if self._stopping.is_set():
                 return None
             now, monotonic = self._clock(), self._monotonic()
+            for line in self._lines.values():
+                line.lose_patience(monotonic)
             ready = (head for head in self._heads() if head.ready_at <= now)
             probing = {name for name, line in self._lines.items() if line.breaker.state is BreakerState.OPEN}
             for head in self._turns.in_order(
@@ -354,7 +356,7 @@ class Pool:
                 self._turns.served(head)
                 flight = Flight(job, now, self._monotonic, self.pulses.flag(), self._note_moving)
                 self._flights[flight.claim] = flight
-                line.begin(flight.claim, large=head.kind.large)
+                line.begin(flight.claim, monotonic, large=head.kind.large)
                 # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.
                 self._changed.notify()
                 return flight, line, self._folders[head.lane.folder]
@@ -384,6 +386,8 @@ class Pool:
             if probe_at is not None and probe_at > monotonic:
                 waits.append(max(head.ready_at - now, probe_at - monotonic))
                 continue
+            if line.patient_until is not None:
+                waits.append(line.patient_until - monotonic)
             # What is ready and yet not claimed waits for a flight to end, whose thread looks next, or for an older job
             # of its path, which becomes ready at its own time.
             next_at = head.ready_at if head.ready_at > now else self._claims.next_ready_at(head, now)
