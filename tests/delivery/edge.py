@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from tusd_agent.delivery.pool import Pool
-from tusd_agent.delivery.rules import EndpointRules, FolderRules
+from tusd_agent.delivery.rules import DeleteProof, EndpointRules, FolderRules
 from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database
 from tusd_agent.jobs.ledger import Ledger
@@ -90,6 +90,7 @@ class Crowd:
         workers: int = 4,
         small_file_bytes: int = 16 << 20,
         most: Mapping[str, int] | None = None,
+        delete_proof: DeleteProof = "head",
     ) -> None:
         self.base, self.clock, self.edges = base, clock, edges
         self.database = Database(base / "queue.db")
@@ -109,6 +110,7 @@ class Crowd:
                     "http://edge/files/",
                     cast(TUSClient, edge),
                     digest=False,
+                    delete_proof=delete_proof,
                     max_concurrent=(most or {}).get(name, 0),
                 )
                 for name, edge in edges.items()

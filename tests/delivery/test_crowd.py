@@ -1,16 +1,21 @@
 """Endpoints and folders side by side: what fails, is slow or is large holds up nobody else."""
 
+import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.files import wait_for
 from tests.tus.fault_server import Fault, FaultServer
+from tusd_agent.delivery import worker
 from tusd_agent.delivery.breaker import BreakerState
+from tusd_agent.delivery.disposal import Disposed
 from tusd_agent.delivery.policy import LONGEST_BACKOFF_SECONDS
+from tusd_agent.jobs.model import Job
 from tusd_agent.jobs.states import TOO_OLD, State
 from tusd_agent.tus.errors import AuthRequired, ServerBusy, UploadInterrupted
 
@@ -67,6 +72,37 @@ def test_dead_slow_and_busy_endpoints_hold_up_no_healthy_one(
         assert len(edges["busy"].started_at) <= 4, "those under way when it asked for a pause, and no more"
         assert edges["healthy"].most_in_flight <= 4
         opened.set()
+
+
+class Hole(Edge):
+    """Whoever asks it about an upload waits for `opened`."""
+
+    def __init__(self, clock: Clock, opened: threading.Event) -> None:
+        super().__init__(clock)
+        self.opened = opened
+        self.asked: list[str] = []
+
+    def get_upload_info(self, url: str, **_: Any) -> Any:
+        self.asked.append(url)
+        self.opened.wait(60)
+        return super().get_upload_info(url)
+
+
+def test_uploads_to_be_terminated_hold_up_nobody(tmp_path: Path, clock: Clock, opened: threading.Event) -> None:
+    hole, healthy = Hole(clock, opened), Edge(clock)
+    with crowd(tmp_path, {"out": {}}, {"hole": hole, "healthy": healthy}, clock, workers=1) as c:
+        for number in range(10):
+            c.claims.leftovers.add("hole", f"http://edge/files/{number}", clock())
+        c.pool.start()
+        wait_for(lambda: hole.asked, 10, "the first is looked at")
+        c.put("out", MANY, "healthy")
+        c.put("out", ["waits"], "hole")
+        run_until(c, healthy, len(MANY))
+        assert hole.asked == ["http://edge/files/0"], "one at a time, and it counts as the endpoint's"
+        assert hole.in_flight == 0
+        opened.set()
+        run_until(c, hole, 1)
+        wait_for(lambda: len(hole.asked) == 10, 10, "all are looked at")
 
 
 def test_an_endpoint_gets_no_more_than_its_cap(tmp_path: Path, clock: Clock, opened: threading.Event) -> None:
@@ -225,6 +261,106 @@ def test_what_runs_when_the_breaker_opens_does_not_keep_others_from_probing(
         opened.set()
         thread.join()
         assert edge.names[-1] == "long"
+
+
+class Taking(Edge):
+    """It takes the bodies of large files until it is `over`, and a byte each time that the clock goes on."""
+
+    over = False
+
+    def send(self, source: Any, *, metadata: Mapping[str, Any], on_created: Callable[[str], None], **rest: Any) -> None:
+        name = os.fsdecode(metadata["filename"])
+        if not name.startswith("large"):
+            super().send(source, metadata=metadata, on_created=on_created)
+            return
+        on_created(f"http://edge/files/{name}")
+        sent, at = 0, self._clock()
+        while not self.over and not rest["cancel"].wait(0.001):
+            if self._clock() > at:
+                sent, at = sent + 1, self._clock()
+                rest["on_progress"](sent, 0)
+        self.names.append(name)
+
+
+def test_after_an_outage_nobody_waits_for_the_end_of_a_large_file(tmp_path: Path, clock: Clock) -> None:
+    edge = Taking(clock, down)
+    with crowd(tmp_path, {"out": {}}, {"default": edge}, clock, small_file_bytes=100_000) as c:
+        c.put("out", ["old-1", "old-2", "old-3"])
+        c.live(30.0)
+        assert c.pool.endpoint_states()[0].breaker is BreakerState.OPEN
+        edge.answer = lambda name: None
+        c.put("out", ["large"], size=100_001)
+        clock.go(60.0)
+        c.put("out", MANY[:5])
+        c.pool.start()
+        wait_for(lambda: [each.job.place.name for each in c.pool.in_flight()] == [b"large"], 10, "it is the probe")
+        assert edge.names == []
+
+        def arrived() -> bool:
+            clock.go(1.0)
+            return len(edge.names) == 8
+
+        wait_for(arrived, 30, "all but the large one arrive while it is sent")
+        assert c.states() == {State.DONE: 8, State.UPLOADING: 1}
+        edge.over = True
+        run_until(c, edge, 9)
+
+
+def test_a_probe_that_shows_nothing_for_a_minute_is_not_waited_for(
+    tmp_path: Path, clock: Clock, opened: threading.Event
+) -> None:
+    """It may be reading again what the server has of it, which takes hours."""
+
+    def answer(name: str) -> None:
+        if name == "reads":
+            opened.wait(60)
+
+    edge = Edge(clock, down)
+    with crowd(tmp_path, {"out": {}}, {"default": edge}, clock) as c:
+        c.put("out", ["old-1", "old-2", "old-3"])
+        c.live(30.0)
+        edge.answer = answer
+        c.put("out", ["reads"])
+        clock.go(60.0)
+        c.put("out", MANY[:5])
+        thread = threading.Thread(target=c.pool.run_once)
+        thread.start()
+        wait_for(lambda: edge.in_flight == 1, 10, "it is the probe")
+        c.live(59.0)
+        assert edge.names == []
+        c.live(1.5)
+        assert sorted(edge.names) == sorted([*MANY[:5], "old-1", "old-2", "old-3"])
+        opened.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("delete_proof", ["head", "answer"])
+def test_after_an_outage_nobody_waits_for_a_file_that_is_moved_for_hours(
+    tmp_path: Path, clock: Clock, opened: threading.Event, monkeypatch: pytest.MonkeyPatch, delete_proof: str
+) -> None:
+    moved: list[bytes] = []
+
+    def dispose(job: Job, *_: object) -> Disposed:
+        moved.append(job.place.name)
+        opened.wait(60)
+        return Disposed("moved")
+
+    monkeypatch.setattr(worker, "prove", lambda *_: None)
+    monkeypatch.setattr(worker, "dispose", dispose)
+    edge = Edge(clock, down)
+    folders = {"move": {"after_upload": "delete", "priority": 1}, "keep": {}}
+    with crowd(tmp_path, folders, {"default": edge}, clock, delete_proof=delete_proof) as c:
+        c.put("keep", MANY[:10])
+        c.live(30.0)
+        assert c.pool.endpoint_states()[0].breaker is BreakerState.OPEN
+        edge.answer = lambda name: None
+        c.put("move", ["moved"])
+        clock.go(60.0)
+        c.pool.start()
+        run_until(c, edge, 11)
+        assert moved == [b"moved"]
+        assert c.states() == {State.DONE: 10, State.DISPOSING: 1}
+        opened.set()
 
 
 def test_jobs_that_waited_too_long_fail_and_retry_brings_them_back(tmp_path: Path, clock: Clock) -> None:

@@ -23,9 +23,9 @@ from tusd_agent.delivery import uploader, worker
 from tusd_agent.delivery.breaker import BreakerState
 from tusd_agent.delivery.disposal import PutBack, dispose
 from tusd_agent.delivery.rules import FolderRules
-from tusd_agent.jobs.causes import ENDPOINT_REMOVED
+from tusd_agent.jobs.causes import ENDPOINT_REMOVED, FOLDER_REMOVED
 from tusd_agent.jobs.claims import Claims
-from tusd_agent.jobs.database import Database
+from tusd_agent.jobs.database import Database, DatabaseUnwritable
 from tusd_agent.jobs.ledger import Ledger, Verdict
 from tusd_agent.jobs.leftovers import LEASE_SECONDS
 from tusd_agent.jobs.lock import StateLock
@@ -630,6 +630,32 @@ def test_an_upload_does_not_end_because_its_progress_cant_be_noted(
         assert d.pool.run_once()
         assert d.only().state is State.DONE
     assert complete(server) == [DATA]
+
+
+class FullAtTheCreation(Claims):
+    """A queue on a disk that is full when the first upload was made."""
+
+    is_full = True
+
+    def created(self, job: Job, upload_url: str, digest: bytes | None = None) -> Job:
+        was_full, self.is_full = self.is_full, False
+        if was_full:
+            raise DatabaseUnwritable("database or disk is full")
+        return super().created(job, upload_url, digest)
+
+
+def test_a_job_that_a_full_disk_did_not_take_is_held_with_its_folder(server: Server, here: Delivering) -> None:
+    """It was nobody's to put back when the folder went from the settings."""
+    with here(server.url, claims=FullAtTheCreation) as d:
+        d.put(b"a", DATA)
+        with pytest.raises(DatabaseUnwritable):
+            d.pool.run_once()
+        d.pool.on_orphan = lambda: d.orders.hold_orphans([], ["default"], d.clock())
+        d.pool.use([d.endpoint], [], workers=1)
+        assert d.states() == [State.UPLOADING]
+        assert not d.pool.run_once()
+        assert (d.only().state, d.only().reason) == (State.HELD, FOLDER_REMOVED)
+        assert d.only().upload_url is not None
 
 
 def test_an_error_of_the_program_defers_the_disposal(here: Delivering, monkeypatch: pytest.MonkeyPatch) -> None:

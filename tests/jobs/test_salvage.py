@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tusd_agent.jobs.claims import Claims
 from tusd_agent.jobs.database import Database, DatabaseUnwritable
 from tusd_agent.jobs.ledger import Ledger
 from tusd_agent.jobs.model import Fingerprint, Found, Lane, Place
+from tusd_agent.jobs.orders import Orders
 from tusd_agent.jobs.reader import Reader
 from tusd_agent.jobs.standing import Scope, Standing
 from tusd_agent.jobs.states import State
@@ -198,6 +200,35 @@ def test_damage_that_shows_while_it_is_used_is_said_and_checked_at_the_next_star
     database.close()
     assert reopened(filled).loss is not None
     assert not filled.with_suffix(".check").exists()
+
+
+def test_an_index_that_does_not_know_all_rows_is_made_anew(path: Path) -> None:
+    """As a disk leaves it that forgot to write one page: each page is sound, and they are not of one moment."""
+    with closing(Database(path)) as database:
+        database.open()
+        Ledger(database).enqueue([found(number) for number in range(5)], 1.0)
+    with closing(sqlite3.connect(path)) as connection:
+        (index,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'jobs_waiting'").fetchone()
+    older = path.read_bytes()[(index - 1) * PAGE_BYTES : index * PAGE_BYTES]
+    with closing(database):
+        database.open()
+        Ledger(database).enqueue([found(number) for number in range(5, 8)], 1.0)
+    with open(path, "r+b") as file:
+        file.seek((index - 1) * PAGE_BYTES)
+        file.write(older)
+    with closing(database):
+        database.open()
+        assert database.damage is None
+        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
+            Orders(database).hold(7, 2.0)
+        assert "restart the agent" in str(database.damage)
+    with closing(reopened(path)) as database:
+        assert database.loss is not None
+        assert jobs(path) == 8, "every row"
+        Orders(database).hold(7, 2.0)
+        claims = Claims(database)
+        claimed = [claims.claim(Lane("/srv/out", "default"), 3.0) for _ in range(8)]
+        assert sum(job is not None for job in claimed) == 7
 
 
 def test_what_an_operator_has_set_is_taken_over(filled: Path) -> None:

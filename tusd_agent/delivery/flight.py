@@ -10,6 +10,9 @@ from ..jobs.model import Job
 
 RATE_WINDOW_SECONDS = 5.0
 
+MOVING_SECONDS = 10.0
+"""A body that the server has taken for so long says that it works, however long it may take to the end."""
+
 
 @dataclass(frozen=True, slots=True)
 class FlightFigures:
@@ -31,7 +34,9 @@ class Flight:
         started_at: float,
         monotonic: Callable[[], float] = time.monotonic,
         stop: threading.Event | None = None,
+        on_moving: Callable[["Flight"], object] = lambda flight: None,
     ) -> None:
+        """`on_moving(flight)` is called once, when its body has been moving for `MOVING_SECONDS`."""
         self.job = job
         self.claim = job.id, job.claim_id
         self.stop = stop or threading.Event()
@@ -40,6 +45,9 @@ class Flight:
         self._started_at = started_at
         self._began_at = monotonic()
         self._monotonic = monotonic
+        self._on_moving = on_moving
+        self._moving_since: float | None = None
+        self._is_moving = False
         self._offset_bytes = self._sent_up_to = job.offset_bytes
         self.began_at_bytes: int | None = None  # what the server had at the first answer of this claim
         self.sent_bytes = 0
@@ -82,6 +90,12 @@ class Flight:
             self._marks.append((now, offset_bytes))
         while len(self._marks) > 2 and now - self._marks[0][0] > RATE_WINDOW_SECONDS:
             self._marks.popleft()
+        # Before there is an URL the server has said nothing: what moves then may be going nowhere.
+        if self.sent_bytes and self.job.upload_url is not None and not self._is_moving:
+            self._moving_since = now if self._moving_since is None else self._moving_since
+            if now - self._moving_since >= MOVING_SECONDS:
+                self._is_moving = True
+                self._on_moving(self)
 
     def figures(self) -> FlightFigures:
         """The figures now."""

@@ -212,6 +212,29 @@ class Pool:
             self._outages.failed(endpoint, judgement.reason, judgement.words)
         return opened and (was is BreakerState.OPEN or not judgement.asked_seconds)
 
+    def gives_way(self, endpoint: str, job: Job) -> None:
+        """The job has asked the endpoint what it had to: while that recovers, nobody waits for what it does then."""
+        with self._changed:
+            line = self._recovering(endpoint, (job.id, job.claim_id))
+            if line is None:
+                return
+            del line.recent[job.id, job.claim_id]
+        self.wake()
+
+    def _recovering(self, endpoint: str, claim: Claim) -> Line | None:
+        """The line of an endpoint that recovers, if others wait for what this claim shows of it."""
+        line = self._lines.get(endpoint)
+        closed = line is None or line.breaker.state is BreakerState.CLOSED or claim not in line.recent
+        return None if closed else line
+
+    def _note_moving(self, flight: Flight) -> None:
+        """The endpoint has been taking a body for some time: that it works need not wait for the end of it."""
+        with self._changed:
+            line = self._recovering(flight.job.endpoint, flight.claim)
+        if line is not None:
+            self.answered(flight.job.endpoint)
+            self.gives_way(flight.job.endpoint, flight.job)
+
     def is_in_trouble(self, endpoint: str) -> bool:
         """Whether the log has said so: what single jobs meet there says nothing new."""
         return self._outages.is_on(endpoint)
@@ -263,13 +286,7 @@ class Pool:
         self._give_up()
         taken = self._take()
         if taken is None:
-            accepting, now = self._accepting(), self._clock()
-            leftover_at = self._claims.leftovers.next_at(accepting)
-            if leftover_at is None or leftover_at > now:
-                return False
-            with self._changed:
-                self._changed.notify()
-            return terminate(self._claims.leftovers, accepting, now, self._rng, self.pulses.around(self._stopping))
+            return self._terminate()
         flight, line, rules = taken
         carried = False
         try:
@@ -293,12 +310,35 @@ class Pool:
             self.on_orphan()
         return True
 
+    def _terminate(self) -> bool:
+        """Terminates one upload that has lost its job; returns whether there was one to look at.
+
+        One at a time for each endpoint, within what may be at it: one that does not answer holds up no other.
+        """
+        now = self._clock()
+        with self._changed:
+            leftover = self._claims.leftovers.take(now, self._accepting())
+            if leftover is None:
+                return False
+            line = self._lines[leftover.endpoint]
+            line.terminates = True
+            self._changed.notify()
+        try:
+            stop = self.pulses.around(self._stopping)
+            terminate(self._claims.leftovers, leftover, line.rules, now, self._rng, stop)
+        finally:
+            with self._changed:
+                line.terminates = False
+        return True
+
     def _take(self) -> tuple[Flight, Line, FolderRules] | None:
         """Claims the job whose turn it is, if one is ready and its endpoint accepts."""
         with self._changed:
             if self._stopping.is_set():
                 return None
             now, monotonic = self._clock(), self._monotonic()
+            for line in self._lines.values():
+                line.lose_patience(monotonic)
             ready = (head for head in self._heads() if head.ready_at <= now)
             probing = {name for name, line in self._lines.items() if line.breaker.state is BreakerState.OPEN}
             for head in self._turns.in_order(
@@ -314,9 +354,9 @@ class Pool:
                 if job is None:
                     continue
                 self._turns.served(head)
-                flight = Flight(job, now, self._monotonic, self.pulses.flag())
+                flight = Flight(job, now, self._monotonic, self.pulses.flag(), self._note_moving)
                 self._flights[flight.claim] = flight
-                line.begin(flight.claim, large=head.kind.large)
+                line.begin(flight.claim, monotonic, large=head.kind.large)
                 # There may be more, and whoever finds some tells the next: one at a time, instead of all for each job.
                 self._changed.notify()
                 return flight, line, self._folders[head.lane.folder]
@@ -346,6 +386,8 @@ class Pool:
             if probe_at is not None and probe_at > monotonic:
                 waits.append(max(head.ready_at - now, probe_at - monotonic))
                 continue
+            if line.patient_until is not None:
+                waits.append(line.patient_until - monotonic)
             # What is ready and yet not claimed waits for a flight to end, whose thread looks next, or for an older job
             # of its path, which becomes ready at its own time.
             next_at = head.ready_at if head.ready_at > now else self._claims.next_ready_at(head, now)
@@ -380,13 +422,14 @@ class Pool:
                 next_at = min(next_at, oldest_at + limit_seconds)
         self._give_up_at = next_at
 
-    def _accepting(self) -> dict[str, EndpointRules]:
+    def _accepting(self) -> list[str]:
+        """The endpoints at which an upload that has lost its job may be terminated now."""
         with self._changed:
-            return {
-                name: line.rules
+            return [
+                name
                 for name, line in self._lines.items()
-                if line.breaker.state is BreakerState.CLOSED and not self.pauses.cover_endpoint(name)
-            }
+                if line.may_terminate and not self.pauses.cover_endpoint(name)
+            ]
 
     def _notice_clock_steps(self) -> None:
         """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.
@@ -421,3 +464,5 @@ class Pool:
                 with self._changed:
                     self._owed += owed[number:]
                 raise
+        if not all(self._knows(flight.job) for flight in owed):
+            self.on_orphan()

@@ -222,9 +222,10 @@ def _idempotency_key(job: Job) -> str:
     """The same for each creation that is asked for again because its answer was lost, by whichever run of the agent.
 
     A server that keeps such keys then answers with the upload that it has made already. Once it has lost that upload
-    the next one has another key.
+    the next one has another key, and so has newer content: a job of which nothing is known to be sent takes that over.
     """
-    return f"{job.uuid}-{job.restarts}" if job.restarts else str(job.uuid)
+    content = f"{job.uuid}-{job.size_bytes:x}-{job.fingerprint.mtime_ns:x}"
+    return f"{content}-{job.restarts}" if job.restarts else content
 
 
 def metadata_of(

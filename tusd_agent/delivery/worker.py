@@ -5,14 +5,14 @@ import logging
 import random
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 from ..jobs import causes
 from ..jobs.claims import Claims
 from ..jobs.database import DatabaseUnusable
 from ..jobs.leftovers import Leftovers
-from ..jobs.model import Job
+from ..jobs.model import Job, Leftover
 from ..jobs.moves import StaleClaim
 from ..jobs.states import State
 from ..jobs.story import Story, about
@@ -39,6 +39,9 @@ class Endpoints(Protocol):
 
     def blame(self, endpoint: str, job: Job, judgement: Judgement) -> bool:
         """The endpoint is to blame; returns whether the job is not: its attempt does not count."""
+
+    def gives_way(self, endpoint: str, job: Job) -> None:
+        """The job has asked the endpoint what it had to: nobody waits for what it does then."""
 
     def is_in_trouble(self, endpoint: str) -> bool:
         """Whether the log has said so: what single jobs meet there says nothing new."""
@@ -182,6 +185,7 @@ class Worker:
             prove(endpoint.client, job, endpoint.delete_proof, flight.stop)
             if endpoint.delete_proof == "head":
                 self._endpoints.answered(endpoint.name)
+            self._endpoints.gives_way(endpoint.name, job)
             disposed = self._disposed(flight, rules)
         except UploadCancelled:
             self._claims.interrupt(job)
@@ -240,16 +244,12 @@ def _cause(error: Exception) -> str:
 
 
 def terminate(
-    leftovers: Leftovers, endpoints: Mapping[str, EndpointRules], now: float, rng: random.Random, stop: Stoppable
-) -> bool:
-    """Terminates one upload that has lost its job, on its server; returns whether there was one to look at.
+    leftovers: Leftovers, leftover: Leftover, endpoint: EndpointRules, now: float, rng: random.Random, stop: Stoppable
+) -> None:
+    """Terminates an upload that has lost its job, on its server, which is `endpoint`.
 
     Best effort: what the server does not offer, or refuses, is left to the server's own expiry.
     """
-    leftover = leftovers.take(now, endpoints)
-    if leftover is None:
-        return False
-    endpoint = endpoints[leftover.endpoint]
     retry_at: float | None = None
     if endpoint.owns(leftover.upload_url):
         try:
@@ -257,7 +257,7 @@ def terminate(
             if not endpoint.client.get_upload_info(leftover.upload_url, cancel=stop).complete:
                 endpoint.client.delete_upload(leftover.upload_url, cancel=stop)
         except UploadCancelled:
-            return True
+            return
         except (TUSUploadError, OSError) as error:
             if getattr(error, "retryable", True) and leftover.attempts < 10:
                 retry_at = now + backoff_seconds(leftover.attempts + 1, rng)
@@ -265,4 +265,3 @@ def terminate(
             words = "endpoint %s: an unfinished upload could not be terminated: %s"
             log.debug(words, endpoint.name, error, extra=fields)
     leftovers.settle(leftover, retry_at)
-    return True

@@ -183,8 +183,12 @@ class Database:
         clean = version == 0 or noted(connection, "stopped") == "clean"
         boot = self._boot() or "unknown"
         killed = boot != "unknown" and noted(connection, "boot") == boot
-        if self._suspicion.exists() or not (clean or killed):
-            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        suspected = self._suspicion.exists()
+        if suspected or not (clean or killed):
+            # An index that lacks rows is sound to quick_check, and damage to whoever comes to change one of them: then
+            # each start would believe the file, and none would get anywhere.
+            check = "integrity_check" if suspected else "quick_check"
+            (verdict,) = connection.execute(f"PRAGMA {check}(1)").fetchone()
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
             self.unchecked = False
