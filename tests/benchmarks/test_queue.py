@@ -10,7 +10,7 @@ import pytest
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        (["queue", "--jobs=5000", "--done=2000"], ["pending job", "done job", "claim and commit", "VmHWM", "a kill"]),
+        (["queue", "--jobs=5000", "--done=5000"], ["pending job", "done job", "claim and commit", "VmHWM", "a kill"]),
         (["endpoints", "--pairs=1", "--files=200"], ["alone", "beside a dead"]),
     ],
 )

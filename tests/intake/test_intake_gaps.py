@@ -230,10 +230,10 @@ def test_a_directory_that_becomes_readable_is_watched(
     agent.start()
     agent.wait_until(lambda it: "the directory closed can't be looked at" in (it["folders"][0]["problem"] or ""), 30)
     closed.chmod(0o755)
-    status = agent.wait_until(lambda it: it["watcher"]["gaps"] == 1, 30)
-    agent.wait_until(lambda it: it["folders"][0]["problem"] is None, 30)
+    agent.wait_until(lambda it: it["watcher"]["gaps"] == 1, 30)
     canary, folder, opened = 1, 1, 1
-    assert status["watcher"]["watches"] == canary + folder + opened
+    agent.wait_until(lambda it: it["watcher"]["watches"] == canary + folder + opened, 30)
+    agent.wait_until(lambda it: it["folders"][0]["problem"] is None, 30)
     (closed / "file").write_bytes(b"content")
     agent.wait_until(lambda it: it["jobs"]["done"] == 1, 30)
     agent.stop()
