@@ -74,7 +74,7 @@ def test_jobs() -> None:
     found = of_jobs([1, 2], [job(1, "failed", last_error="403\x1b")])
     assert found.failed == (
         "job 1 (/srv/1) is failed (403\\x1b): tusd-agent show 1 says why, tusd-agent retry 1 tries again",
-        "there is no job 2",
+        "there is no job 2: tusd-agent jobs lists them",
     )
     assert found.is_decided, "though another may go on"
     assert together([Standing(waiting=("a",)), Standing(failed=("b",))]) == Standing(("a",), ("b",))

@@ -21,6 +21,7 @@ from tests.support import toml
 from tusd_agent import __version__
 from tusd_agent.cli import doctor_checks, main
 from tusd_agent.cli.doctor_checks import Verdict, Who
+from tusd_agent.cli.words import size
 from tusd_agent.config import WatchSettings
 from tusd_agent.intake.limits import Limit
 from tusd_agent.jobs import checking
@@ -215,6 +216,8 @@ def test_databases(doctor: Doctor, change: Callable[[Path], None] | None, verdic
         change(database.path)
     check = doctor_checks.database(database.path)
     assert (check.verdict, words in check.words) == (verdict, True), check
+    if change is None:
+        assert f"queue.db: {size(database.size_bytes)}, schema " in check.words, "as status has it"
     assert doctor.checks()["database"]["verdict"] == verdict
 
 

@@ -96,3 +96,12 @@ def test_show_has_the_failed_attempts(served: Served, line: Line, runs: bool) ->
     fine = line("show", "5").stdout
     assert "failed attempts" not in fine
     assert "what to do" not in fine
+
+
+def test_show_tells_an_error_that_comes_again_once(served: Served, line: Line) -> None:
+    served.enqueue(b"a")
+    for at, error in ((200.0, "the network is down"), (300.0, "the network is down"), (400.0, "503")):
+        served.claims.defer(served.claim(now=at), at, error, now=at, cause="out of reach")
+    served.server.start()
+    told = [words.partition(")  ")[2] or words for words in line("show", "1").stdout.splitlines()[-5:]]
+    assert told == ["out of reach", "    the network is down", "out of reach, as before", "out of reach", "    503"]

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import Line
+from tests.cli.test_cli_status_screen import endpoint
 from tests.control.served import Served
 from tusd_agent.control.client import ControlClient
 from tusd_agent.jobs.database import Database
+from tusd_agent.jobs.standing import Scope
 from tusd_agent.jobs.states import State
 
 NOT_RUNNING = "the agent is not running"
@@ -84,15 +86,31 @@ def test_an_agent_that_never_ran(line: Line, tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
 
 
-def test_an_agent_that_does_not_answer(served: Served, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_an_agent_that_does_not_answer_the_database_is_shown(
+    served: Served, line: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.enqueue(b"a", b"b")
+    served.fail()
     monkeypatch.setattr("tusd_agent.cli.views.ANSWER_SECONDS", 0.1)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stuck:
         stuck.bind(str(served.socket))
         stuck.listen()
-        result = line("status", "--check")
-    assert (result.exit_code, result.stdout) == (4, "")
-    assert "does not answer" in result.stderr
-    assert "hint: " in result.stderr
+        for command, shown in (
+            ("status --check", "tusd-agent: not answering\n"),
+            ("status --json", '"state": "not answering"'),
+            ("jobs", "/srv/out/b\n"),
+            ("show 1", "job 1: failed\n"),
+            ("errors", "CAUSE "),
+        ):
+            result = line(*command.split())
+            assert (result.exit_code, shown in result.stdout) == (4, True), result.output
+            assert "the agent does not answer on" in result.stderr
+            assert "hint: its log may say why" in result.stderr
+            assert f"what its database {served.database.path} says:" in result.stderr
+        line.environ["TUSD_AGENT_AGENT__STATE_DIR"] = str(tmp_path / "none")
+        nothing = line("status")
+    assert (nothing.exit_code, nothing.stdout) == (4, "")
+    assert "the agent does not answer on" in nothing.stderr
 
 
 @pytest.mark.parametrize("command", [("status",), ("jobs",), ("show", "1")])
@@ -169,6 +187,7 @@ def test_a_configuration_that_can_not_be_read(line: Line, tmp_path: Path) -> Non
     result = line("status", "--config", str(tmp_path / "none.toml"))
     assert (result.exit_code, result.stdout) == (78, "")
     assert "none.toml" in result.stderr
+    assert "--socket PATH alone asks an agent that runs" in result.stderr
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -184,7 +203,7 @@ def test_jobs(served: Served, line: Line, running: bool) -> None:
     assert head == ["ID", "STATE", "SIZE", "SENT", "SINCE", "PATH"]
     assert [row[0:2] for row in rows] == [["3", "pending"], ["2", "pending"], ["1", "failed"]]
     assert rows[1][-1] == "/srv/out/b\\x1b[31m\\xff"
-    assert "(refused by the server)" in result.stdout
+    assert "(refused by the server: 403 Forbidden: \\x1b[31m)" in result.stdout
     assert "\x1b" not in result.output
     assert "\t" not in result.output
     assert len({row.index("/srv/out") for row in result.stdout.splitlines()[1:]}) == 1, "one column"
@@ -306,6 +325,25 @@ def test_a_deferred_job_says_when_it_is_tried_again(served: Served, line: Line) 
     assert result.stdout.startswith("job 1: pending, tried again in 2 h")
     assert "  next try      2" in result.stdout
     assert "(in 2 h" in result.stdout
+    assert "waits for" not in result.stdout
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_job_that_is_kept_back_says_by_what(served: Served, line: Line, running: bool) -> None:
+    served.enqueue(b"a", b"b")
+    served.fail()
+    if running:
+        served.server.start()
+        plain = served.commands.status
+        served.commands.status = lambda: {**plain(), "endpoints": [endpoint(breaker="open", reason="busy: 503")]}
+        assert "\n  waits for     endpoint default, whose jobs wait (busy)\n" in line("show", "2").stdout
+    served.standing.pause(Scope(endpoint="lab"), 1000.0)
+    assert "a resume" not in line("show", "2").stdout
+    served.standing.pause(Scope(folder="/srv/out"), 1000.0)
+    text = line("show", "2").stdout
+    assert "\n  waits for     a resume: folder /srv/out is paused since 1970-" in text
+    assert "tusd-agent resume --folder /srv/out\n" in text
+    assert "waits for" not in line("show", "1").stdout, "a failed one waits for nothing"
 
 
 @pytest.mark.parametrize(
@@ -318,6 +356,7 @@ def test_a_deferred_job_says_when_it_is_tried_again(served: Served, line: Line) 
         (["statsu"], "Did you mean status?"),
         (["frobnicate"], "There are: run, demo, "),
         (["status", "--verbose"], "--verbose"),
+        (["status", "--watch", "--check"], "either --check or --watch"),
         (["--frobnicate"], "--frobnicate"),
     ],
 )

@@ -162,6 +162,39 @@ def test_a_terminal_gets_colours_unless_it_wants_none(served: Served) -> None:
     assert table.count("x") >= 150, "a long path is folded, not cut"
 
 
+def test_why_a_job_failed_stands_below_it(served: Served) -> None:
+    served.enqueue(b"a", b"b", b"c", b"d")
+    for error in ("what the server said " * 6, "what the server said " * 6, "else"):
+        served.fail(error, "refused")
+    served.server.start()
+    printed = on_a_terminal(["jobs"], NO_COLOR="1", COLUMNS="80", TUSD_AGENT_AGENT__SOCKET=str(served.socket))
+    lines = [line.rstrip() for line in printed.splitlines()]
+    below = " " * 9
+    assert [line.split()[0] for line in lines[1:]] == ["4", "3", "refused:", "2", "refused:", "what", "1", "as"]
+    assert lines[3] == f"{below}refused: else"
+    assert lines[5].startswith(f"{below}refused: what the server said what the server said ")
+    assert len({line.index("/srv/out/") for line in lines if "/srv/out/" in line}) == 1, "one column"
+
+
+def test_what_a_user_may_not_read_is_no_wrong_argument(served: Served, tmp_path: Path) -> None:
+    """root's right to everything is left behind for that."""
+    served.server.start()
+    served.socket.chmod(0)
+    config = tmp_path / "config.toml"
+    config.touch(mode=0)
+    for option, exit_code, said in (
+        (f"--socket={served.socket}", 1, "may not connect to"),
+        (f"--config={config}", 78, "config.toml can't be read: Permission denied"),
+    ):
+        ended = subprocess.run(
+            [sys.executable, "-m", "tests.support.unprivileged", *COMMAND, "status", option],
+            capture_output=True, text=True, check=False, timeout=60, env=environment(),
+        )  # fmt: skip
+        assert (ended.returncode, ended.stdout) == (exit_code, "")
+        assert said in ended.stderr
+        assert "hint: " in ended.stderr
+
+
 def test_names_reach_a_terminal_that_knows_no_unicode(served: Served) -> None:
     served.enqueue("Übergröße".encode())
     served.server.start()

@@ -85,7 +85,7 @@ def test_when_all_is_well() -> None:
         "\n"
         "Total:    3 waiting (12 MiB), 0 uploading, 1204 done, 0 failed\n"
         "Today:    112 arrived (3.0 GiB), 1 failed; 99.1 % of the last 24 h arrived\n"
-        "Speed:    3.5 MiB/s over 1 h, 3.5 MiB/s over 24 h; at that of 1 h the rest takes 3 s\n"
+        "Speed:    3.5 MiB/s over 1 h, 3.5 MiB/s over 24 h; the rest takes 3 s at best\n"
         "Database: 2.0 MiB"
     )
 
@@ -126,13 +126,32 @@ def test_states_that_are_rare_are_said_when_there_are_jobs_in_them() -> None:
     assert ", 2 held, " in lines[4]
     assert "held" not in lines[6]
     assert len(lines[3]) == len(lines[5]) == len(lines[2]), "numbers end below the headings"
-    assert "\nTotal:    0 waiting, 0 uploading, 0 done, 1 failed, 2 held\n" in text
+    assert "\nTotal:    0 waiting, 0 uploading, 0 done, 1 failed, 2 held; tusd-agent errors says more\n" in text
 
 
 def test_no_rate_of_success_where_nothing_ended() -> None:
     nothing = Period(arrived=0, arrived_bytes=0, failed=0, success_rate=None, bytes_per_second=None)
     text = drawn(totals=Periods(ever=nothing, today=nothing, last_hour=nothing, last_24_hours=nothing))
     assert "\nToday:    0 arrived (0 B), 0 failed\nSpeed:    0 B/s over 1 h, 0 B/s over 24 h\n" in text
+
+
+def test_how_long_the_rest_takes() -> None:
+    """At the speed of now where that is higher: an hour in which hardly anything was sent yet says nothing."""
+    left = {"jobs": jobs(uploading=1), "bytes": jobs(uploading=36 * 1024**2)}
+    assert "over 24 h; the rest takes 6 s at best\n" in drawn(
+        **left, totals=totals(1.0), endpoints=[endpoint(rate_bytes_per_second=6.0 * 1024**2)]
+    )
+    assert "over 24 h; the rest takes 10 s at best\n" in drawn(**left, endpoints=[endpoint(rate_bytes_per_second=1.0)])
+    nothing_to_say = (
+        {"totals": totals(1.0)},  # a year and more
+        {"totals": totals(None)},
+        {"paused": [{"folder": None, "endpoint": None, "since": NOW}]},
+    )
+    for changes in nothing_to_say:
+        assert "the rest" not in drawn(**left, **changes)
+    wide = totals(1023 * 1024.0)
+    text = screen(status(jobs=jobs(pending=1), bytes=jobs(pending=80_000 * 1023 * 1024), totals=wide), Page(width=80))
+    assert "\nSpeed:    1023 KiB/s over 1 h, 1023 KiB/s over 24 h; the rest takes 22 h 13 min" in text
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -98,6 +98,12 @@ def test_a_folder_or_an_endpoint_is_paused_and_the_others_go_on(
     assert states(agent) == {"a.bin": "pending", "b.bin": "done", "c.bin": "pending"}
     assert command(agent, "resume").stdout.startswith("the agent was not paused.\n  folder ")
     assert states(agent)["a.bin"] == "pending"
+    for path in (folders[0] / "a.bin", folders[2] / "c.bin"):
+        assert (
+            "\n  waits for  a resume: tusd-agent status says what is paused\n"
+            in command(agent, "explain", str(path)).stdout
+        )
+    assert "waits for" not in command(agent, "explain", str(folders[1] / "b.bin")).stdout
     assert agent.ask("POST", "/v1/resume", {"endpoint": "lab"})[1]["changed"]
     agent.wait_until(done(2), 30)
     assert agent.ask("POST", "/v1/resume", {"folder": str(folders[0])})[1] == {"changed": True, "paused": []}

@@ -89,7 +89,9 @@ def of_jobs(wanted: Sequence[int], found: Iterable[JobReply]) -> Standing:
     """Whether these jobs are done."""
     by_id = {job["id"]: job for job in found}
     return together(
-        _of_job(by_id[number]) if number in by_id else Standing(failed=(f"there is no job {number}",))
+        _of_job(by_id[number])
+        if number in by_id
+        else Standing(failed=(f"there is no job {number}: tusd-agent jobs lists them",))
         for number in wanted
     )
 

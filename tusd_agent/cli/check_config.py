@@ -11,14 +11,13 @@ import click
 
 from ..config import ConfigError, EndpointSettings, LimitSettings, Problem, Settings, WatchSettings, load, printable
 from ..mounts import file_system_type, is_remote
+from .options import EXIT_BAD_CONFIG, config_option
 
-# EX_CONFIG of sysexits.h; the unit does not restart after it.
-EXIT_BAD_CONFIG = 78
 _WIDTH = 14
 
 
 @click.command("check-config")
-@click.option("--config", type=click.Path(path_type=Path), metavar="FILE", help="The configuration file.")
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def check_config_command(config: Path | None, as_json: bool) -> None:
     """Check the configuration and print what holds; exit 78 when it can't be used.

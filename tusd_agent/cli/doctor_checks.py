@@ -14,6 +14,8 @@ from pathlib import Path
 from ..config import WatchSettings, printable
 from ..intake.limits import inotify_limit
 from ..jobs.checking import look_at
+from .stored import size_bytes
+from .words import size
 
 LITTLE_BYTES, HARDLY_ANY_BYTES = 256 << 20, 1 << 20
 """So much room on the state folder's disk is worth a word; with so little the agent can't write any more."""
@@ -139,7 +141,7 @@ def state(state_dir: Path, who: Who) -> Iterator[Check]:
         words = f"{shown} can be written by {who.name}" if exists else f"{shown} will be made at the first start"
         yield Check("state", Verdict.OK, words)
     free = shutil.disk_usage(there).free
-    words = f"{free >> 20} MiB free for {shown}"
+    words = f"{size(free)} free for {shown}"
     if free < HARDLY_ANY_BYTES:
         yield Check("disk", Verdict.FAIL, words, "make room there: nothing is sent until there is")
     elif free < LITTLE_BYTES:
@@ -167,10 +169,10 @@ def database(path: Path) -> Check:
     if found.schema > found.known:
         words = f"{shown} was written by a newer version (schema {found.schema}, this one knows {found.known})"
         return Check(name, Verdict.FAIL, words, "install the newer version again")
-    size = f"{path.stat().st_size >> 20} MiB, schema {found.schema}"
+    facts = f"{size(size_bytes(path))}, schema {found.schema}"
     if not found.finished:
-        return Check(name, Verdict.OK, f"{shown}: {size}, no damage found in {LOOK_SECONDS:g} s")
-    return Check(name, Verdict.OK, f"{shown}: {size}, sound")
+        return Check(name, Verdict.OK, f"{shown}: {facts}, no damage found in {LOOK_SECONDS:g} s")
+    return Check(name, Verdict.OK, f"{shown}: {facts}, sound")
 
 
 def inotify(watches: Sequence[WatchSettings], used: int | None) -> Check:

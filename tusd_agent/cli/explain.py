@@ -10,8 +10,9 @@ import click
 from ..control.replies import Explanation
 from .completing import files
 from .options import config_option, json_option, say, say_json, socket_option
+from .page import encodable, page_of_stdout
 from .views import explain
-from .words import distance, plural
+from .words import distance, plural, wrapped
 
 
 @click.command("explain")
@@ -32,8 +33,10 @@ def explain_command(path: str, as_json: bool, config: Path | None, socket: Path 
     if as_json:
         say_json(explanation)
         return
-    for line in _lines(explanation, time.time()):
-        say(line)
+    width = page_of_stdout().width
+    for line in _lines(encodable(explanation), time.time()):
+        for part in wrapped(line, width, "", " " * 13):
+            say(part)
 
 
 def _verdict(found: Explanation) -> str:

@@ -18,6 +18,7 @@ HEADINGS = ("ID", "STATE", "SIZE", "SENT", "SINCE", "PATH")
 # What the columns but the path take, so that pages printed one after the other are of one piece.
 _WIDEST = ("9999999", "superseded", "1023 KiB", "100 %", "in 23 h 59 min")
 _NUMBERS = (0, 2, 3)
+_BELOW = len(_WIDEST[0]) + 2
 _COLOURS = {"failed": "red", "held": "yellow", "uploading": "cyan", "disposing": "cyan", "done": "green"}
 
 
@@ -85,27 +86,52 @@ def _draw_plain(jobs: list[JobReply], first: bool) -> None:
 def _draw_table(jobs: list[JobReply], first: bool) -> None:
     # Drawing is the only thing rich is needed for, and it takes longer to import than all else here.
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=first, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, widest in enumerate(_WIDEST):
-        justify: Literal["left", "right"] = "right" if number in _NUMBERS else "left"
-        table.add_column(HEADINGS[number], justify=justify, min_width=len(widest), no_wrap=True)
-    table.add_column(HEADINGS[-1], overflow="fold")
-    now = time.time()
+    def new_table(show_header: bool) -> Table:
+        table = Table(box=None, show_header=show_header, pad_edge=False, padding=(0, 2, 0, 0))
+        for number, widest in enumerate(_WIDEST):
+            justify: Literal["left", "right"] = "right" if number in _NUMBERS else "left"
+            table.add_column(HEADINGS[number], justify=justify, min_width=len(widest), no_wrap=True)
+        table.add_column(HEADINGS[-1], overflow="fold")
+        return table
+
+    console = Console(no_color=not in_colour(), highlight=False)
+    now, table, last = time.time(), new_table(first), None
     for job in encodable(jobs):
-        cells = [Text(cell) for cell in _cells(job, now)]
+        cells = [Text(cell) for cell in (*_numbers(job, now), job["path"])]
         cells[1].stylize(_COLOURS.get(job["state"], ""))
         table.add_row(*cells)
-    Console(no_color=not in_colour(), highlight=False).print(table)
+        why = _why(job)
+        if why is not None:
+            # Below its row, where there is room: beside the path there may be less than for a word.
+            text = Text("as above" if why == last else why)
+            console.print(table, Padding(text, (0, 0, 0, _BELOW), expand=False))
+            table = new_table(False)
+        last = why
+    if table.row_count:
+        console.print(table)
 
 
 def _cells(job: JobReply, now: float) -> list[str]:
-    why = job["reason"] or job["last_error"]
-    shown = f"{job['path']}  ({why})" if why and job["state"] != "done" else job["path"]
+    why = _why(job)
+    return [*_numbers(job, now), f"{job['path']}  ({why})" if why else job["path"]]
+
+
+def _numbers(job: JobReply, now: float) -> list[str]:
     sent = percent(job["offset_bytes"], job["size_bytes"])
-    return [str(job["id"]), job["state"], size(job["size_bytes"]), sent, distance(_since(job), now), shown]
+    return [str(job["id"]), job["state"], size(job["size_bytes"]), sent, distance(_since(job), now)]
+
+
+def _why(job: JobReply) -> str | None:
+    """Why it is where it is; of a failed job the reason says only of what kind the error is."""
+    if job["state"] == "done":
+        return None
+    if job["state"] == "failed" and job["reason"] and job["last_error"]:
+        return f"{job['reason']}: {job['last_error']}"
+    return job["reason"] or job["last_error"]
 
 
 def _since(job: JobReply) -> float:

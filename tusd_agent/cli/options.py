@@ -17,7 +17,7 @@ EXIT_BAD_CONFIG = 78
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)  # whether it can be read is said by who reads it
 
 
 def config_option(command: F) -> F:

@@ -56,6 +56,8 @@ def selection(given: dict[str, Any]) -> dict[str, Any]:
     Raises `click.UsageError` for what can't be meant.
     """
     words = given["jobs"]
+    if "" in words:  # a variable of a script that was not set; as a path it would be all below this folder
+        raise click.UsageError("one of the paths is empty: give numbers, paths, options, or `all`")
     chosen: dict[str, Any] = {
         "ids": [int(word) for word in words if _is_id(word)],
         "paths_b64": [
@@ -87,6 +89,10 @@ def hint_for_none(members: Mapping[str, Any]) -> str:
         return "tusd-agent jobs lists jobs with their numbers"
     if "folder" in members or "endpoint" in members:
         return "tusd-agent status lists folders and endpoints; --folder wants the path as it stands there"
+    if list(members) == ["pattern"]:
+        return "--pattern is compared with the whole path: '*/run-7*', for example"
+    if list(members) == ["error"]:
+        return "tusd-agent errors lists the causes there are; their words select jobs"
     if len(members) > 1:
         return "all that is given must hold: leave something out, or see tusd-agent jobs"
     return ""

@@ -13,6 +13,7 @@ from ..jobs.model import shown
 from .completing import files
 from .options import EXIT_FAILED, config_option, fail, json_option, say, say_json, socket_option
 from .page import encodable, page_of_stdout
+from .pausing import pause_words
 from .views import View, ask
 from .words import distance, instant, percent, size, wrapped
 
@@ -36,11 +37,11 @@ def show_command(job: str, as_json: bool, config: Path | None, socket: Path | No
     """
     if job.isascii() and job.isdecimal():
         number = int(job)
-        found, exit_code = ask(socket, config, lambda view: _numbered(view, number))
+        (found, obstacle), exit_code = ask(socket, config, lambda view: _kept_back(view, _numbered(view, number)))
         missing, hint = f"there is no job {number}", "tusd-agent jobs lists them"
     else:
         path = os.path.abspath(os.fsencode(job))
-        found, exit_code = ask(socket, config, lambda view: _at(view, path))
+        (found, obstacle), exit_code = ask(socket, config, lambda view: _kept_back(view, _at(view, path)))
         missing = f"there is no job for {shown(path)}"
         hint = "tusd-agent explain says whether the file is taken, by which rule, and what it waits for"
     if not found:
@@ -50,7 +51,7 @@ def show_command(job: str, as_json: bool, config: Path | None, socket: Path | No
             say_json(one, indent=None)
     else:
         width = page_of_stdout().width
-        for line in _lines(encodable(found), time.time()):
+        for line in _lines(encodable(found), encodable(obstacle), time.time()):
             for part in wrapped(line, width, "", " " * 4 if line.startswith(" " * 4) else " " * (2 + _WIDTH)):
                 say(part)
     raise SystemExit(exit_code)
@@ -68,9 +69,24 @@ def _at(view: View, path: bytes) -> list[JobDetail]:
     return [detail for job in found if (detail := view.job(job["id"])) is not None]
 
 
-def _lines(jobs: list[JobDetail], now: float) -> Iterator[str]:
+def _kept_back(view: View, found: list[JobDetail]) -> tuple[list[JobDetail], str | None]:
+    """The jobs, and what keeps the newest from being sent beside its own time, if anything does."""
+    if not found or found[0]["state"] not in _WAITING:
+        return found, None
+    job, status = found[0], view.status()
+    for pause in status["paused"]:
+        if pause["folder"] in (None, job["folder"]) and pause["endpoint"] in (None, job["endpoint"]):
+            return found, f"a resume: {pause_words(pause, status['now'])}"
+    for endpoint in status["endpoints"]:
+        if endpoint["name"] == job["endpoint"] and endpoint["breaker"] == "open":
+            kind = (endpoint["reason"] or "").partition(": ")[0]  # the whole sentence is the last error of some job
+            return found, f"endpoint {endpoint['name']}, whose jobs wait{f' ({kind})' if kind else ''}"
+    return found, None
+
+
+def _lines(jobs: list[JobDetail], obstacle: str | None, now: float) -> Iterator[str]:
     newest, *earlier = jobs
-    yield from _job_lines(newest, now)
+    yield from _job_lines(newest, obstacle, now)
     yield from _failures(newest.get("failures", []), now)  # an agent that was not restarted yet may not tell
     if earlier:
         yield ""
@@ -79,7 +95,7 @@ def _lines(jobs: list[JobDetail], now: float) -> Iterator[str]:
         yield f"  job {job['id']}: {job['state']}, {size(job['size_bytes'])}, made {instant(job['created_at'], now)}"
 
 
-def _job_lines(job: JobDetail, now: float) -> Iterator[str]:
+def _job_lines(job: JobDetail, obstacle: str | None, now: float) -> Iterator[str]:
     yield f"job {job['id']}: {_state(job, now)}"
     yield _line("file", job["path"])
     yield _line("size", f"{size(job['size_bytes'])} ({job['size_bytes']} bytes)")
@@ -99,6 +115,7 @@ def _job_lines(job: JobDetail, now: float) -> Iterator[str]:
         if at is not None:
             yield _line(title, instant(at, now))
     texts = (
+        ("waits for", obstacle),
         ("last error", job["last_error"]),
         ("reason", job["reason"]),
         ("what to do", job.get("hint") if job["state"] in _IN_TROUBLE else None),
@@ -114,9 +131,13 @@ def _job_lines(job: JobDetail, now: float) -> Iterator[str]:
 def _failures(failures: list[FailedAttempt], now: float) -> Iterator[str]:
     if failures:
         yield "failed attempts, the latest last:"
+    last = None
     for failure in failures:
-        yield f"  {instant(failure['at'], now)}  {failure['cause']}"
-        yield f"    {failure['error']}"
+        again = failure["error"] == last
+        yield f"  {instant(failure['at'], now)}  {failure['cause']}{', as before' if again else ''}"
+        if not again:
+            yield f"    {failure['error']}"
+        last = failure["error"]
 
 
 def _state(job: JobReply, now: float) -> str:

@@ -31,11 +31,13 @@ def status_command(
 ) -> None:
     """Show how the agent is doing: folders, endpoints, uploads in flight.
 
-    Exit codes: 0 it runs; 3 it is not running (what is shown then comes from its database); 4 it does not answer.
+    Exit codes: 0 it runs; 3 it is not running; 4 it does not answer. What is shown then comes from its database.
 
     Example: tusd-agent status --check || mail -s "uploads need you" ops
     """
     if every_seconds is not None:
+        if check:
+            raise click.UsageError("give either --check or --watch: what is watched has no exit code")
         _watch(find(socket, config), every_seconds, as_json)
         return
     status, exit_code = ask(socket, config, lambda view: view.status())

@@ -13,8 +13,11 @@ MAX_UPLOADS = 20
 """So many uploads in flight are shown: there can be 256, and the screen has one page."""
 BAR_COLUMNS, LONGEST_BAR_COLUMNS = 10, 40
 NARROWEST_PATH = 12
+LONGEST_REST_SECONDS = 365 * 86400.0
+"""What would take longer at the speed of so far says only that hardly anything was sent yet."""
 
-_COLOURS = {"ok": "green", "starting": "yellow", "stopping": "yellow", "degraded": "red", "not running": "red"}
+_COLOURS = {"ok": "green", "starting": "yellow", "stopping": "yellow"}
+_COLOURS |= dict.fromkeys(("degraded", "not running", "not answering"), "red")
 _ALWAYS = (("pending", "waiting"), ("uploading", "uploading"), ("done", "done"), ("failed", "failed"))
 _IF_ANY = ("delivered", "disposing", "held", "cancelled", "vanished", "superseded")
 
@@ -267,7 +270,8 @@ def _total(status: Counts) -> str:
     jobs = status["jobs"]
     parts = [f"{jobs.get(state, 0)} {name}{_sum(status['bytes'], state)}" for state, name in _ALWAYS]
     parts += [f"{jobs[state]} {state}{_sum(status['bytes'], state)}" for state in _IF_ANY if jobs.get(state)]
-    return ", ".join(parts)
+    more = "; tusd-agent errors says more" if jobs.get("failed") or jobs.get("held") else ""
+    return ", ".join(parts) + more
 
 
 def _today(totals: Periods) -> str:
@@ -283,12 +287,18 @@ def _percent(part: float) -> str:
 
 
 def _speed(status: Status | StoppedStatus) -> str:
+    """How fast it was, and how long the rest takes at that of the last hour, or at that of now where it is faster."""
     totals = status["totals"]
     hour, day = (period["bytes_per_second"] or 0.0 for period in (totals["last_hour"], totals["last_24_hours"]))
     words = f"{rate(hour)} over 1 h, {rate(day)} over 24 h"
+    if not _runs(status) or any(_is_all(pause) for pause in status["paused"]):
+        return words  # nothing goes on by itself
     left = status["bytes"].get("pending", 0) + status["bytes"].get("uploading", 0)
     left -= sum(one["offset_bytes"] for one in status["in_flight"] if one["phase"] != "disposing")
-    return f"{words}; at that of 1 h the rest takes {duration(left / hour)}" if hour and left > hour else words
+    speed = max(hour, sum(one["rate_bytes_per_second"] for one in status["endpoints"]))
+    if not speed or not speed < left <= speed * LONGEST_REST_SECONDS:
+        return words
+    return f"{words}; the rest takes {duration(left / speed)} at best"
 
 
 def _sum(sizes: Mapping[str, int], state: str) -> str:

@@ -1,8 +1,9 @@
-"""The queue of an agent that does not run, as its database has it."""
+"""The queue of an agent that does not run, or does not answer, as its database has it."""
 
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,13 @@ class NotReadable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredView:
-    """The database. Every call raises `DatabaseUnusable`, or `NotReadable` where this user may not look at it."""
+    """The database. Every call raises `DatabaseUnusable`, or `NotReadable` where this user may not look at it.
+
+    `state` is that of the agent: ``not running`` or ``not answering``.
+    """
 
     path: Path
+    state: str = "not running"
 
     @property
     def _reader(self) -> Reader:
@@ -57,11 +62,11 @@ class StoredView:
         overview = self._reader.overview(instants(now))
         counts = overview.counts
         return StoppedStatus(
-            state="not running",
+            state=self.state,
             reasons=[],
             paused=pause_replies(self._reader.pauses()),
             now=now,
-            database_bytes=sum(_size_bytes(f"{self.path}{suffix}") for suffix in ("", "-wal")),
+            database_bytes=size_bytes(self.path),
             jobs=jobs_by_state(counts),
             bytes=bytes_by_state(counts),
             totals=periods(overview.tallies, now),
@@ -85,8 +90,10 @@ class StoredView:
         return of_exactly(path, self.page({"paths_b64": [path_b64(path)]}, MAX_PAGE, None))
 
 
-def _size_bytes(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
+def size_bytes(database: Path) -> int:
+    """What it takes on the disk, its log included."""
+    found = 0
+    for suffix in ("", "-wal"):
+        with suppress(OSError):
+            found += os.stat(f"{database}{suffix}").st_size
+    return found

@@ -51,7 +51,8 @@ def verify_command(server: bool, as_json: bool, config: Path | None, socket: Pat
     """Compare files that arrived with what was sent.
 
     Reads each file of a job that is done, as far as it is still there, and compares its SHA-256 with the one taken as
-    it was sent; with --server also what the server gives back. Exit 1 when something differs.
+    it was sent; with --server also what the server gives back. Exit 1 when something differs, or what was named is not
+    done.
 
     Example: tusd-agent verify --folder /srv/outgoing --server
     """
@@ -61,15 +62,17 @@ def verify_command(server: bool, as_json: bool, config: Path | None, socket: Pat
         raise click.UsageError("only jobs that are done can be verified: leave --state out")
     copies = _copies(config, socket) if server else None
     found: Counter[str] = Counter()
+    unread = 0
     cursor: int | None = None
 
     def question(view: View) -> None:
-        nonlocal cursor
+        nonlocal cursor, unread
         while True:
             page = view.page(members, MAX_PAGE, cursor)
             for job in page["jobs"]:
                 verified = verify(job, copies)
                 found[DIFFERS if DIFFERS in (verified.here, verified.there) else verified.here] += 1
+                unread += verified.there == UNREADABLE
                 _show(verified, as_json)
             cursor = page["next_cursor"]
             if cursor is None:
@@ -77,10 +80,11 @@ def verify_command(server: bool, as_json: bool, config: Path | None, socket: Pat
 
     _, exit_code = ask(socket, config, question)
     if not as_json:
-        say(_summary(found))
+        say(_summary(found, unread))
         if not found and (hint := hint_for_none(members)):
             warn(f"hint: {hint}")
-    raise SystemExit(EXIT_FAILED if found[DIFFERS] else exit_code)
+    named = "ids" in members or "paths_b64" in members
+    raise SystemExit(EXIT_FAILED if found[DIFFERS] or (named and not found) else exit_code)
 
 
 def verify(job: JobReply, copy_of: Callable[[JobReply], Iterator[bytes]] | None) -> Verified:
@@ -164,7 +168,9 @@ def _show(verified: Verified, as_json: bool) -> None:
         say(f"#{verified.job['id']} {verified.job['path']}: {verified.words}")
 
 
-def _summary(found: Counter[str]) -> str:
+def _summary(found: Counter[str], unread: int) -> str:
     total = plural(sum(found.values()), "job")
     parts = [f"{count} {WORDS[kind]}" for kind, count in found.items()]
+    if unread:
+        parts[-1] += f"; {'1 copy' if unread == 1 else f'{unread} copies'} on the server can't be read"
     return f"{total}: {', '.join(parts)}." if parts else "No job is done that could be verified."

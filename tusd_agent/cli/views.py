@@ -1,4 +1,4 @@
-"""Two views of one queue: what the running agent says, and what the database of one that does not run says."""
+"""Two views of one queue: what the running agent says, and what the database of one that does not answer says."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class StoppedStatus(Counts):
-    """What can be said of an agent that is not running: the same names as in `Status`, as far as they are known."""
+    """What can be said of an agent that does not answer: the same names as in `Status`, as far as they are known."""
 
     state: str
     reasons: list[str]
@@ -114,10 +114,10 @@ class Unseen(Exception):
 
 
 def ask(socket: Path | None, config: Path | None, question: Callable[[View], T]) -> tuple[T, int]:
-    """Asks the agent, or its database if it is not running, which is said on stderr.
+    """Asks the agent, or its database if it is not running or does not answer, which is said on stderr.
 
-    Returns the answer and the exit code that follows: 0 or 3. A question of many parts may be asked a second time when
-    the agent ends in the middle: it goes on where it was. Where there is no answer the command ends here.
+    Returns the answer and the exit code that follows: 0, 3 or 4. A question of many parts may be asked a second time
+    when the agent ends in the middle: it goes on where it was. Where there is no answer the command ends here.
     """
     try:
         return look(find(socket, config), question, warn)
@@ -133,29 +133,29 @@ def look(paths: AgentPaths, question: Callable[[View], T], tell: Callable[[str],
     try:
         return question(AgentView(ControlClient(paths.socket, ANSWER_SECONDS))), 0
     except NotRunning as error:
-        not_running = error
+        why, hint, state, exit_code = str(error), START_HINT, "not running", EXIT_NOT_RUNNING
     except NoAnswer as error:
-        raise Unseen(str(error), error.hint, EXIT_NO_ANSWER) from error
+        why, hint, state, exit_code = str(error), error.hint, "not answering", EXIT_NO_ANSWER
     except NotAllowed as error:
         raise Unseen(str(error), error.hint, EXIT_FAILED) from error
     except ControlError as error:
         raise Unseen(error.message, error.hint, EXIT_FAILED) from error
     if paths.database is None:
-        raise Unseen(str(not_running), START_HINT, EXIT_NOT_RUNNING)
+        raise Unseen(why, hint, exit_code)
     from ..jobs.database import DatabaseUnusable
     from .stored import NotReadable, StoredView
 
-    tell(f"tusd-agent: {not_running}")
-    tell(f"hint: {START_HINT}")
+    tell(f"tusd-agent: {why}")
+    tell(f"hint: {hint}")
     if os.path.exists(paths.database):
         tell(f"what its database {paths.database} says:")
     try:
-        return question(StoredView(paths.database)), EXIT_NOT_RUNNING
+        return question(StoredView(paths.database, state)), exit_code
     except DatabaseUnusable as error:
-        raise Unseen(str(error), "", EXIT_NOT_RUNNING) from error
+        raise Unseen(str(error), "", exit_code) from error
     except NotReadable as error:
         hint = "run this as root or as the agent's user to see what it says"
-        raise Unseen(str(error), hint, EXIT_NOT_RUNNING) from error
+        raise Unseen(str(error), hint, exit_code) from error
 
 
 def explain(socket: Path | None, config: Path | None, path: bytes) -> Explanation:
@@ -228,7 +228,8 @@ def find(socket: Path | None, config: Path | None) -> AgentPaths:
     try:
         return find_agent(socket, config, os.environ)
     except ConfigUnreadable as error:
-        fail(str(error), "tusd-agent check-config says more", EXIT_BAD_CONFIG)
+        hint = "tusd-agent check-config says more; --socket PATH alone asks an agent that runs all the same"
+        fail(str(error), hint, EXIT_BAD_CONFIG)
     except places.HomeUnknownError as error:
         fail(f"the agent can't be found: {error}", "name its control socket with --socket", EXIT_FAILED)
 

@@ -71,6 +71,8 @@ def wait_command(
     for words in (*standing.failed, *(() if in_time else standing.waiting)):
         if not as_json:
             warn(f"  {words}")
+    if not in_time and not as_json:
+        warn("hint: tusd-agent status and errors say what keeps them")
     if standing.failed or not in_time:
         raise SystemExit(EXIT_FAILED)
 

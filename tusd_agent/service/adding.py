@@ -34,7 +34,9 @@ def add(intake: Intake, pauses: Pauses, path: bytes) -> AddReply:
     if found.seen is Seen.NO_FOLDER:
         _refuse(409, "not_available", found, f"waits for {found.waits_for}", "it is found by itself once that is there")
     if found.seen is Seen.NOTHING:
-        hint = "" if found.job is None else f"its job was: tusd-agent show {found.job.id}"
+        job = found.job
+        later = "check the path; a file that comes later is found by itself"
+        hint = later if job is None else f"its job was: tusd-agent show {job.id}"
         _refuse(404, "not_there", found, "is not there", hint)
     if found.seen is Seen.DIRECTORY:
         if found.place.relative:

@@ -32,7 +32,7 @@ from ..delivery.pool import Pool
 from ..intake.folder import FolderState, WatcherHealth
 from ..intake.intake import Intake
 from ..jobs.database import Database, DatabaseUnusable
-from ..jobs.model import shown
+from ..jobs.model import Job, shown
 from ..jobs.reader import Count, Overview, Reader
 from ..jobs.standing import Pauses
 from ..jobs.states import WAITING, WORKING, State
@@ -113,17 +113,30 @@ class Reporting:
         found = self._intake.explain(path)
         if found is None:
             return None
+        waits_for = found.waits_for or self._obstacle(found.job)
         return Explanation(
             path=shown(found.place.path),
             path_b64=path_b64(found.place.path),
             folder=found.place.folder,
             taken=found.taken,
             rule=escaped(found.rule),
-            waits_for=None if found.waits_for is None else escaped(found.waits_for),
+            waits_for=None if waits_for is None else escaped(waits_for),
             job=None if found.job is None else job_reply(found.job),
             seen=str(found.seen),
             known=found.known,
         )
+
+    def _obstacle(self, job: Job | None) -> str | None:
+        """What keeps a waiting job back beside its own time."""
+        if job is None or job.state not in WAITING:
+            return None
+        if self._pool.pauses.cover(job.place.folder, job.endpoint):
+            return "a resume: tusd-agent status says what is paused"
+        for endpoint in self._pool.endpoint_states():
+            if endpoint.name == job.endpoint and endpoint.breaker == "open":
+                kind = (endpoint.reason or "").partition(": ")[0]  # the whole sentence is in the status
+                return f"endpoint {endpoint.name}, whose jobs wait{f' ({kind})' if kind else ''}"
+        return None
 
     def _overview(self, now: float) -> Overview:
         try:
