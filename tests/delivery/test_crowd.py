@@ -301,7 +301,7 @@ def test_after_an_outage_nobody_waits_for_the_end_of_a_large_file(tmp_path: Path
             return len(edge.names) == 8
 
         wait_for(arrived, 30, "all but the large one arrive while it is sent")
-        assert c.states() == {State.DONE: 8, State.UPLOADING: 1}
+        wait_for(lambda: c.states() == {State.DONE: 8, State.UPLOADING: 1}, 10, "their rows say so")
         edge.over = True
         run_until(c, edge, 9)
 
@@ -359,7 +359,7 @@ def test_after_an_outage_nobody_waits_for_a_file_that_is_moved_for_hours(
         c.pool.start()
         run_until(c, edge, 11)
         assert moved == [b"moved"]
-        assert c.states() == {State.DONE: 10, State.DISPOSING: 1}
+        wait_for(lambda: c.states() == {State.DONE: 10, State.DISPOSING: 1}, 10, "the rows say so")
         opened.set()
 
 
