@@ -38,7 +38,7 @@ def drop_in(host: Host, settings: Settings | None, config: Path | None = None) -
             "RestartSteps=5",
             "RestartMaxDelaySec=60",
         ]
-    # A command of ExecReload= sees no credentials (systemd's issue 35227): it would find a token that it can't read,
+    # A command of ExecReload= sees no credentials (systemd #35227): it would find a token that it can't read,
     # and refuse each reload. The shipped unit asks the agent itself, which has them.
     if host.systemd_version >= KNOWS_NOTIFY_RELOAD and not credentials:
         service += [
