@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from .database import Database
 from .model import Leftover
+from .moves import add_leftover
 
 LEASE_SECONDS = 600.0
 
@@ -26,10 +27,7 @@ class Leftovers:
     def add(self, endpoint: str, upload_url: str, now: float) -> None:
         """An upload has lost its job."""
         with self._database.transaction() as connection:
-            connection.execute(
-                "INSERT INTO leftovers (endpoint, upload_url, not_before) VALUES (?, ?, ?)",
-                (endpoint, upload_url, now),
-            )
+            add_leftover(connection, endpoint, upload_url, now)
 
     def take(self, now: float, endpoints: Collection[str]) -> Leftover | None:
         """An upload to be terminated on one of these servers, the one that has waited longest.

@@ -161,7 +161,11 @@ def newest_placed(connection: sqlite3.Connection, directory: int, name: bytes) -
 def abandon_upload(connection: sqlite3.Connection, job: Job, now: float) -> None:
     """Queues the termination of a job's unfinished upload, if it has one."""
     if job.upload_url is not None:
-        connection.execute(
-            "INSERT INTO leftovers (endpoint, upload_url, not_before) VALUES (?, ?, ?)",
-            (job.endpoint, job.upload_url, now),
-        )
+        add_leftover(connection, job.endpoint, job.upload_url, now)
+
+
+def add_leftover(connection: sqlite3.Connection, endpoint: str, upload_url: str, now: float) -> None:
+    """Queues the termination of an upload that has lost its job."""
+    connection.execute(
+        "INSERT INTO leftovers (endpoint, upload_url, not_before) VALUES (?, ?, ?)", (endpoint, upload_url, now)
+    )

@@ -21,6 +21,7 @@ from ..jobs.standing import Standing
 from .assembly import endpoint_rules, folder_rules, keep_rules, rates_of, timed_limits, watched_folder
 from .changing import apply_limits
 from .differences import differences, sends_like
+from .reporting import plural
 
 log = logging.getLogger("tusd_agent.service")
 
@@ -114,8 +115,7 @@ class Reloading:
             )
             self._held += held
             if held:
-                words = "1 job" if held == 1 else f"{held} jobs"
-                log.warning("%s held: the folder or endpoint is no longer in the configuration", words)
+                log.warning("%s held: the folder or endpoint is no longer in the configuration", plural(held, "job"))
             return self._held
 
     def _exchange(self, settings: Settings) -> bool:
