@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from tusd_agent.tus import BytesSource, DeadlineExceeded, TUSClient, UploadCancelled, UploadInterrupted
-from tusd_agent.tus.patience import Watch
+from tusd_agent.tus.patience import Watch, stepping_aside
 
 from .conftest import quick
 from .fault_server import Fault, FaultServer
@@ -129,6 +129,59 @@ def test_cancel_in_the_tls_handshake() -> None:
             client.send(SMALL, cancel=stopper.cancel)
         assert stopper.took_seconds() < 1.0
         accepted[0].close()
+
+
+class Aside:
+    """Whether the thread that waits has stepped aside."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self.now = threading.Event()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        self.times += 1
+        self.now.set()
+        yield
+        self.now.clear()
+
+
+def test_who_waits_for_an_answer_steps_aside(server: FaultServer, client: TUSClient) -> None:
+    server.fail("POST", Fault(stall=True))
+    aside = Aside()
+
+    def send() -> None:
+        with stepping_aside(aside):
+            client.send(SMALL)
+        client.send(SMALL)
+
+    thread = threading.Thread(target=send)
+    thread.start()
+    server.wait_for("POST")
+    assert aside.now.wait(10)
+    server.release.set()
+    thread.join(10)
+    assert aside.times >= 2, "for each answer, and not any more when nobody wants it"
+    assert not aside.now.is_set()
+    assert server.methods() == "POST PATCH POST PATCH"
+
+
+def test_who_waits_for_the_tls_handshake_steps_aside() -> None:
+    aside = Aside()
+    with silent_listener() as listener:
+        accepted: list[socket.socket] = []
+
+        def hang_up() -> None:
+            accepted.append(listener.accept()[0])
+            assert aside.now.wait(10)
+            accepted[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+        with quick(url, max_retries=0) as client, stepping_aside(aside), pytest.raises(UploadInterrupted):
+            client.create(1)
+        thread.join(10)
 
 
 def test_cancelled_before_it_began_makes_no_request(server: FaultServer, client: TUSClient) -> None:

@@ -20,6 +20,8 @@ from ..jobs.story import about
 from ..jobs.waiting import Head
 from ..pulse import Pulses
 from ..tus.errors import masked
+from ..tus.patience import stepping_aside
+from .baton import Baton
 from .breaker import Breaker, BreakerState
 from .crew import Crew
 from .flight import Flight, FlightFigures
@@ -37,6 +39,9 @@ log = logging.getLogger("tusd_agent.delivery")
 DATABASE_RETRY_SECONDS = 5.0
 CLOCK_STEP_SECONDS = 30.0
 """By so much must wall clock and monotonic clock disagree before it counts as the clock having been set."""
+
+QUICK_BYTES = 64 << 10
+"""What is larger keeps the disk and the network busier than the interpreter."""
 
 
 class Pool:
@@ -76,6 +81,8 @@ class Pool:
         self._changed = threading.Condition()
         self._crew = Crew(self._changed, self._step, "worker", self.pulses)
         self._stopping = self._crew.stopping
+        self._baton = Baton()
+        claims.step_aside(self._baton.laid_down)
         self._flights: dict[Claim, Flight] = {}
         self._owed: list[Flight] = []
         self.pauses = Pauses()
@@ -265,7 +272,8 @@ class Pool:
         # From before the look for jobs: one that becomes ready between that and the wait must not be missed.
         now, monotonic = self._clock(), self._monotonic()
         try:
-            worked = self.run_once()
+            with self._baton.carried(), stepping_aside(self._baton.laid_down):
+                worked = self.run_once()
             self.problem = None
             self._outages.database_works()
             return 0.0 if worked else self.idle_seconds(now, monotonic)
@@ -286,8 +294,11 @@ class Pool:
         self._give_up()
         taken = self._take()
         if taken is None:
+            self._baton.drop()
             return self._terminate()
         flight, line, rules = taken
+        if not _is_quick(flight.job, line.rules, rules):
+            self._baton.drop()
         carried = False
         try:
             self._worker.carry(flight, line.rules, rules)
@@ -466,3 +477,9 @@ class Pool:
                 raise
         if not all(self._knows(flight.job) for flight in owed):
             self.on_orphan()
+
+
+def _is_quick(job: Job, endpoint: EndpointRules, folder: FolderRules) -> bool:
+    """Whether what a worker does for the job is mostly done by the interpreter."""
+    waits = folder.after_upload == "command" or endpoint.throttle.rate_bytes_per_second
+    return job.size_bytes <= QUICK_BYTES and not waits

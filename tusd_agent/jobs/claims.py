@@ -5,6 +5,7 @@ Each verb is one guarded move; one that comes too late raises `StaleClaim`, and 
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from . import history, totals, waiting
@@ -40,6 +41,10 @@ class Claims:
         """
         with self._database.transaction() as connection:
             fit_indexes(connection, self._small_file_bytes, by_age=by_age)
+
+    def step_aside(self, aside: Callable[[], AbstractContextManager[object]]) -> None:
+        """From now on each thread enters `aside()` for as long as it waits for the disk."""
+        self._database.aside = aside
 
     def ensure_writable(self) -> None:
         """After the database could not be written: raises `DatabaseUnwritable` when it still can't."""

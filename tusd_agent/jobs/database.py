@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from .checkup import Checkup
@@ -70,6 +70,8 @@ class Database:
         """Called with what moved in each transaction, once that is committed and before the next; it must be quick."""
         self.on_trouble: Callable[[], None] = lambda: None
         """Called when writing begins to fail, by the thread for which it did."""
+        self.aside: Callable[[], AbstractContextManager[object]] = nullcontext
+        """Entered by each thread for as long as it waits for the disk."""
 
     def open(self, *, clock: Callable[[], float] = time.time) -> bool:
         """Opens, migrates, checks where that can't wait; returns whether the last stop was clean.
@@ -338,7 +340,8 @@ class Database:
             commit = self._sync.committed()
         if durable:
             try:
-                self._sync.wait(commit)
+                with self.aside():
+                    self._sync.wait(commit)
             except OSError as error:
                 lacking = hint_of(error, self.path.parent) or f"{error.strerror or error}, look at its disk"
                 self._in_trouble(f"the database {self.path} can't be used: {lacking}")

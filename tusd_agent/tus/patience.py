@@ -5,7 +5,8 @@ and may use read and write timeouts). So a socket here waits as long as bytes mo
 it is blocked, in slices of a quarter of a second; a socket that moves bytes pays nothing.
 
 What it asks is the `Watch` of the call that is running in this thread (`watching`): requests and urllib3 have no way
-to hand such an object down to the socket.
+to hand such an object down to the socket. In the same way a thread says what it makes room for meanwhile
+(`stepping_aside`).
 """
 
 import errno
@@ -18,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from types import TracebackType
 from typing import Any, Protocol, TypeVar
 
@@ -108,6 +109,29 @@ class watching:  # noqa: N801  # used as a statement's word, as contextlib.suppr
         _running.watch = self._before
 
 
+class stepping_aside:  # noqa: N801  # the same
+    """Within, this thread enters `aside()` for as long as it waits for the other side: to connect, or to answer."""
+
+    __slots__ = ("_aside",)
+
+    def __init__(self, aside: Callable[[], AbstractContextManager[object]]) -> None:
+        self._aside = aside
+
+    def __enter__(self) -> None:
+        _running.aside = self._aside
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del _running.aside
+
+
+def aside() -> AbstractContextManager[object]:
+    """To be entered by what waits for the other side."""
+    stepping: Callable[[], AbstractContextManager[object]] = getattr(_running, "aside", nullcontext)
+    return stepping()
+
+
 def _check_watch() -> None:
     watch: Watch | None = getattr(_running, "watch", None)
     if watch is not None:
@@ -127,7 +151,8 @@ class Patience:
         if self.reading:
             _check_watch()
         self.reading = True
-        return self.wait(sock, call, *arguments)
+        with aside():
+            return self.wait(sock, call, *arguments)
 
     def wait(self, sock: socket.socket, call: Callable[..., T], *arguments: Any) -> T:
         """`call(*arguments)`, again after every slice without an answer, until `idle_seconds` passed unmoved."""
@@ -276,14 +301,19 @@ def _connect(sock: PatientSocket, address: Any, limit_seconds: float | None) -> 
     sock.setblocking(False)
     code = sock.connect_ex(address)
     if code in (errno.EINPROGRESS, errno.EWOULDBLOCK):
-        began_at = time.monotonic()
-        while not _ready(sock, selectors.EVENT_WRITE, SLICE_SECONDS):
-            _check_watch()
-            if limit_seconds is not None and time.monotonic() - began_at >= limit_seconds:
-                raise TimeoutError(f"no connection within {limit_seconds:g} s")
+        with aside():
+            _wait_for_connection(sock, limit_seconds)
         code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if code:
         raise OSError(code, os.strerror(code))
+
+
+def _wait_for_connection(sock: PatientSocket, limit_seconds: float | None) -> None:
+    began_at = time.monotonic()
+    while not _ready(sock, selectors.EVENT_WRITE, SLICE_SECONDS):
+        _check_watch()
+        if limit_seconds is not None and time.monotonic() - began_at >= limit_seconds:
+            raise TimeoutError(f"no connection within {limit_seconds:g} s")
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -3,7 +3,7 @@
 import ssl
 from typing import Any
 
-from .patience import Patience, give_up_after, in_slices
+from .patience import Patience, aside, give_up_after, in_slices
 
 
 class PatientTLSSocket(ssl.SSLSocket):
@@ -29,7 +29,8 @@ class PatientTLSSocket(ssl.SSLSocket):
         self.settimeout(None if flag else 0.0)
 
     def do_handshake(self, block: bool = False) -> None:
-        self.patience.wait(self, super().do_handshake, block)
+        with aside():
+            self.patience.wait(self, super().do_handshake, block)
 
     def send(self, data: Any, flags: int = 0) -> int:
         self.patience.reading = False
