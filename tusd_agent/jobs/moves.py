@@ -49,10 +49,12 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
     if unknown:
         raise TypeError(f"not columns that an event may change: {sorted(unknown)}")
     state = target(job.state, event)
-    assignments = "".join(f", {column} = ?" for column in changes)
+    # A state that stays is left alone: most indexes depend on it, and each would be written anew.
+    assigned = changes if state is job.state and changes else {"state": state, **changes}
+    assignments = ", ".join(f"{column} = ?" for column in assigned)
     moved = connection.execute(
-        f"UPDATE jobs SET state = ?{assignments} WHERE id = ? AND state = ? AND claim_id = ?",
-        (state, *changes.values(), job.id, job.state, job.claim_id),
+        f"UPDATE jobs SET {assignments} WHERE id = ? AND state = ? AND claim_id = ?",
+        (*assigned.values(), job.id, job.state, job.claim_id),
     )
     if moved.rowcount != 1:
         raise StaleClaim(f"job {job.id} is no longer {job.state} under claim {job.claim_id}")
@@ -63,9 +65,12 @@ def move(connection: sqlite3.Connection, job: Job, event: Event, **changes: Any)
 
 def rewrite_fingerprint(connection: sqlite3.Connection, job: Job, fingerprint: Fingerprint) -> Job:
     """Notes the fingerprint that the job's content has now; returns the job with it."""
+    values = fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.ctime_ns, fingerprint.inode
+    # Mostly the row has it already, and writing it again would cost as much as writing another.
     connection.execute(
-        "UPDATE jobs SET size_bytes = ?, mtime_ns = ?, ctime_ns = ?, inode = ? WHERE id = ?",
-        (fingerprint.size_bytes, fingerprint.mtime_ns, fingerprint.ctime_ns, fingerprint.inode, job.id),
+        "UPDATE jobs SET size_bytes = ?, mtime_ns = ?, ctime_ns = ?, inode = ? "
+        "WHERE id = ? AND (size_bytes, mtime_ns, ctime_ns, inode) <> (?, ?, ?, ?)",
+        (*values, job.id, *values),
     )
     return job._replace(fingerprint=fingerprint)
 

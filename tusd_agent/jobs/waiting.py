@@ -7,6 +7,7 @@ as at a million. Which kind's turn it is decides `delivery`.
 
 import sqlite3
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from .model import Lane
@@ -37,21 +38,26 @@ class Head:
 
 def heads(connection: sqlite3.Connection, small_file_bytes: int) -> list[Head]:
     """The heads of all lanes in which jobs wait. The cost depends on the number of lanes, not of jobs."""
-    firsts = ", ".join(
-        f"(SELECT MIN(not_before) FROM jobs INDEXED BY jobs_waiting WHERE folder_id = w.folder_id "
-        f"AND endpoint = w.endpoint AND {_WAITS} AND {_of(kind, small_file_bytes)})"
-        for kind in KINDS
-    )
-    rows = connection.execute(
-        f"SELECT f.path, w.endpoint, {firsts} FROM (SELECT DISTINCT folder_id, endpoint FROM counters "
-        f"WHERE {_WAITS} AND jobs > 0) w JOIN folders f ON f.id = w.folder_id"
-    ).fetchall()
+    rows = connection.execute(_select_heads(small_file_bytes)).fetchall()
     return [
         Head(Lane(folder, endpoint), kind, at)
         for folder, endpoint, *ats in rows
         for kind, at in zip(KINDS, ats, strict=True)
         if at is not None
     ]
+
+
+@cache
+def _select_heads(small_file_bytes: int) -> str:
+    firsts = ", ".join(
+        f"(SELECT MIN(not_before) FROM jobs INDEXED BY jobs_waiting WHERE folder_id = w.folder_id "
+        f"AND endpoint = w.endpoint AND {_WAITS} AND {_of(kind, small_file_bytes)})"
+        for kind in KINDS
+    )
+    return (
+        f"SELECT f.path, w.endpoint, {firsts} FROM (SELECT DISTINCT folder_id, endpoint FROM counters "
+        f"WHERE {_WAITS} AND jobs > 0) w JOIN folders f ON f.id = w.folder_id"
+    )
 
 
 def waiting_for(connection: sqlite3.Connection, endpoint: str) -> int:
@@ -67,8 +73,13 @@ def claimable(connection: sqlite3.Connection, lane: Lane, kind: Kind, now: float
 
     Not one whose path has another job with a worker, or an older one that waits to be sent.
     """
-    return connection.execute(
-        f"""{SELECT_JOB.replace("FROM jobs j", "FROM jobs j INDEXED BY jobs_waiting")}
+    select = _select_claimable(kind, small_file_bytes)
+    return connection.execute(select, (lane.folder, lane.endpoint, now)).fetchone()
+
+
+@cache
+def _select_claimable(kind: Kind, small_file_bytes: int) -> str:
+    return f"""{SELECT_JOB.replace("FROM jobs j", "FROM jobs j INDEXED BY jobs_waiting")}
         WHERE j.folder_id = (SELECT id FROM folders WHERE path = ?) AND j.endpoint = ?
         AND j.{_WAITS} AND {_of(kind, small_file_bytes, "j.")} AND j.not_before <= ?
         AND NOT EXISTS (
@@ -76,9 +87,7 @@ def claimable(connection: sqlite3.Connection, lane: Lane, kind: Kind, now: float
             AND (o.state IN ('uploading', 'disposing')
                 OR ((o.placed, o.id) < (j.placed, j.id) AND o.state = 'pending'))
         )
-        ORDER BY j.not_before LIMIT 1""",
-        (lane.folder, lane.endpoint, now),
-    ).fetchone()
+        ORDER BY j.not_before LIMIT 1"""
 
 
 def next_ready_at(
