@@ -4,12 +4,22 @@ A commit that SQLite itself were to sync (synchronous=FULL) would keep everybody
 each would wait for a sync of its own: on a slow disk that is most of what a small file costs. So SQLite writes its log
 without (synchronous=NORMAL: it still syncs around each checkpoint), and the log is synced here, outside of its lock.
 What was in the log by then and is not any more has been brought into the database by a checkpoint, and synced there.
+
+While several threads make commits, a sync waits a little for those that are about to be made (PostgreSQL's commit_delay
+does the same): half as many syncs for the same number of small files.
 """
 
 import os
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
+
+GATHER_SECONDS = 0.0015
+"""So long a sync waits for further commits; others work meanwhile."""
+
+CROWDED_SECONDS = 0.01
+"""So long after another thread had a commit synced, it is taken for one that is about to make the next."""
 
 
 class LogSync:
@@ -20,6 +30,8 @@ class LogSync:
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._committed = self._synced = 0
+        self._latest: int | None = None
+        self._latest_at = self._other_at = float("-inf")
 
     def open(self) -> None:
         """The log is there: SQLite keeps the one file until the last connection closes. Raises OSError."""
@@ -34,12 +46,23 @@ class LogSync:
     def wait(self, commit: int) -> None:
         """Returns when that commit, and with it each before it, is on the disk. Raises OSError."""
         with self._lock:
+            crowded = self._is_crowded()
             if self._synced >= commit:
                 return
+            if crowded:
+                time.sleep(GATHER_SECONDS)
             covered = self._committed
             if self._descriptor is not None:
                 os.fdatasync(self._descriptor)
             self._synced = covered
+
+    def _is_crowded(self) -> bool:
+        """Whether another thread than the calling one has come here a moment ago."""
+        now, thread = time.monotonic(), threading.get_ident()
+        if thread != self._latest:
+            self._latest, self._other_at = thread, self._latest_at
+        self._latest_at = now
+        return now - self._other_at < CROWDED_SECONDS
 
     def close(self) -> None:
         """Whoever still waits is done: what follows is synced by SQLite."""
