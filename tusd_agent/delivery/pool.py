@@ -16,7 +16,6 @@ from ..jobs.model import Job
 from ..jobs.moves import StaleClaim
 from ..jobs.standing import Pauses
 from ..jobs.states import WORKING
-from ..jobs.story import about
 from ..jobs.waiting import Head
 from ..pulse import Pulses
 from ..tus.errors import masked
@@ -27,19 +26,17 @@ from .crew import Crew
 from .flight import Flight, FlightFigures
 from .line import Claim, EndpointState, Line
 from .outages import Outages
-from .policy import LONGEST_WAIT_SECONDS, Blame, Judgement
+from .policy import Blame, Judgement
 from .rules import EndpointRules, FolderRules
 from .tally import Tally, Totals
 from .turns import Turns
+from .upkeep import Upkeep
 from .uploader import Uploader
 from .worker import Worker, terminate
 
 log = logging.getLogger("tusd_agent.delivery")
 
 DATABASE_RETRY_SECONDS = 5.0
-CLOCK_STEP_SECONDS = 30.0
-"""By so much must wall clock and monotonic clock disagree before it counts as the clock having been set."""
-
 QUICK_BYTES = 64 << 10
 """What is larger keeps the disk and the network busier than the interpreter."""
 
@@ -87,8 +84,7 @@ class Pool:
         self._owed: list[Flight] = []
         self.pauses = Pauses()
         self._turns = Turns()
-        self._give_up_at = 0.0
-        self._wall_offset = 0.0
+        self._upkeep = Upkeep(claims, clock, monotonic, self._is_stopping)
         self.problem: str | None = None
         self.on_orphan: Callable[[], object] = lambda: None
         """Called when a job was put back whose folder or endpoint the rules no longer have."""
@@ -135,7 +131,7 @@ class Pool:
                 same_folder = rules is not None and rules_before is not None and rules.sends_like(rules_before)
                 if not same_folder or lines.get(endpoint) is not lines_before.get(endpoint):
                     flight.stop.set()
-            self._give_up_at = 0.0
+            self._upkeep.use(self._folders.values())
             self._crew.want(max(1, sum(line.breaker.full_concurrency for line in lines.values())))
             self._crew.wake()
 
@@ -290,8 +286,7 @@ class Pool:
         """Claims one job and carries it out, or terminates one leftover; returns whether there was anything to do."""
         self._claims.ensure_writable()
         self._pay_debts()
-        self._notice_clock_steps()
-        self._give_up()
+        self._upkeep.step()
         taken = self._take()
         if taken is None:
             self._baton.drop()
@@ -312,8 +307,7 @@ class Pool:
                 del self._flights[flight.claim]
                 self._tally.sent(line.rules.name, flight.sent_bytes)
                 line.end(flight.claim)
-                if rules.give_up_after_seconds:
-                    self._give_up_at = 0.0
+                self._upkeep.put_back(rules)
                 orphaned = not self._knows(flight.job)
                 if orphaned:
                     self._changed.notify_all()
@@ -407,31 +401,10 @@ class Pool:
         leftover_at = self._claims.leftovers.next_at(self._accepting())
         if leftover_at is not None:
             waits.append(leftover_at - now)
-        if self._limits() and waits:
-            waits.append(self._give_up_at - now)
+        upkeep_at = self._upkeep.next_at
+        if upkeep_at is not None and waits:
+            waits.append(upkeep_at - now)
         return max(0.0, min(waits)) + 0.001 if waits else None
-
-    def _limits(self) -> dict[str, float]:
-        """The folders whose jobs are not waited for for ever, and for how many seconds they are."""
-        return {
-            path: rules.give_up_after_seconds for path, rules in self._folders.items() if rules.give_up_after_seconds
-        }
-
-    def _give_up(self) -> None:
-        """Fails the jobs that have waited for longer than their folder's settings allow."""
-        limits = self._limits()
-        now = self._clock()
-        if not limits or now < self._give_up_at:
-            return
-        next_at = now + min(limits.values())  # what is made from now on is younger
-        for folder, limit_seconds in limits.items():
-            words = f"it waited for longer than {limit_seconds:g} s (give_up_after_seconds)"
-            for job in self._claims.too_old(folder, now - limit_seconds, now, words):
-                about(log, job).error("failed: %s", job.last_error)
-            oldest_at = self._claims.oldest_at(folder)
-            if oldest_at is not None:
-                next_at = min(next_at, oldest_at + limit_seconds)
-        self._give_up_at = next_at
 
     def _accepting(self) -> list[str]:
         """The endpoints at which an upload that has lost its job may be terminated now."""
@@ -441,19 +414,6 @@ class Pool:
                 for name, line in self._lines.items()
                 if line.may_terminate and not self.pauses.cover_endpoint(name)
             ]
-
-    def _notice_clock_steps(self) -> None:
-        """Instants in rows are wall clock: after it was set back, what was deferred must not wait for it to catch up.
-
-        Found at the first step too, for the clock may have been set while the agent was not running.
-        """
-        now = self._clock()
-        offset = now - self._monotonic()
-        with self._changed:
-            stepped = abs(offset - self._wall_offset) > CLOCK_STEP_SECONDS
-            self._wall_offset = offset
-        if stepped:
-            self._claims.clamp(now, LONGEST_WAIT_SECONDS, self._is_stopping)
 
     def _is_stopping(self) -> bool:
         """For long work of the database's: whoever looks thereby shows that it moves on."""
