@@ -4,6 +4,7 @@ import json
 import os
 import ssl
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,8 @@ def test_secrets_are_nowhere(agent_factory: Callable[..., Agent], servers: Serve
     agent.start()
     listening = connected(agent.socket, 60)
     listening.sendall(b"GET /v1/events HTTP/1.1\r\n\r\n")
+    listener = ThreadPoolExecutor(1)
+    heard = listener.submit(all_of, listening)  # whoever does not read is let go
     (agent.base / "bad_token").write_text(f"{BAD_TOKEN} {BAD_TOKEN}\n{BAD_TOKEN}")
     (agent.base / "no_token").unlink()
     for path in folders.values():
@@ -164,8 +167,8 @@ def test_secrets_are_nowhere(agent_factory: Callable[..., Agent], servers: Serve
     printed = {command: each.stdout + each.stderr for command, each in ended.items()}
     argv = Path(f"/proc/{agent.pid}/cmdline").read_bytes()
     agent.stop()
-    with listening:
-        events = all_of(listening)
+    with listening, listener:
+        events = heard.result(60)
     assert b"out of reach" in events or b"was answered 401" in events
     found += where_found("events", events)
     for name, text in {**answers, **printed}.items():

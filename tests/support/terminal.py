@@ -16,6 +16,8 @@ from .files import wait_for
 
 _SEQUENCE = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])|\x1b[()][A-Z0-9]|\x1b\][^\x07]*\x07|\x1b[=>78]")
 
+_END = b"\x1b]end\x07"
+
 
 class Terminal:
     """A command on a terminal of `columns` and `lines`; `environment` goes over this process's own, `None` removes."""
@@ -79,7 +81,15 @@ class Terminal:
             return self.process.poll() is not None
 
         wait_for(ended, 60, "the end of the command")
-        self.read()
+        # What it wrote last may still be on its way: it is here once what is written after it is.
+        os.write(self._terminal, _END)
+
+        def all_is_here() -> bool:
+            self.read()
+            return self.written.endswith(_END)
+
+        wait_for(all_is_here, 60, "all that the command wrote")
+        self.written = self.written.removesuffix(_END)
         return self.process.wait()
 
     @property
