@@ -26,7 +26,7 @@ from tusd_agent.tus import TUSClient
 from .edge import Crowd, Edge, crowd
 from .living import Clock
 
-FOR_EVER_SECONDS = 3600.0
+FOR_EVER_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -219,19 +219,22 @@ def test_what_is_small_and_never_waits_is_done_one_by_one(tmp_path: Path, clock:
 
 
 LIMITED = Throttle(TokenBucket(lambda: 1e9))
+MOVE = {"after_upload": "move", "move_to": ""}
 COMMAND = {"after_upload": "command", "command": Command((shutil.which("true") or "true",), 10.0)}
 
 
 @pytest.mark.usefixtures("kept")
 @pytest.mark.parametrize(
     ("size", "throttle", "rules"),
-    [(QUICK_BYTES + 1, Throttle(), {}), (1, LIMITED, {}), (1, Throttle(), COMMAND)],
-    ids=["large", "limited", "command"],
+    [(QUICK_BYTES + 1, Throttle(), {}), (1, LIMITED, {}), (1, Throttle(), MOVE), (1, Throttle(), COMMAND)],
+    ids=["large", "limited", "move", "command"],
 )
 def test_what_may_take_long_is_done_without(
     tmp_path: Path, clock: Clock, size: int, throttle: Throttle, rules: dict[str, Any]
 ) -> None:
     arrived = threading.Event()
+    if "move_to" in rules:
+        rules = {**rules, "move_to": str(tmp_path / "moved")}
 
     def answer(name: str) -> None:
         if name == "long":

@@ -4,8 +4,8 @@ CPython runs one thread at a time anyway, and a thread that lets go of it for a 
 back behind all others who want it: four workers with small files spend a fifth of their CPU on handing it around. So
 who has something small to do carries the baton, and lays it down where it waits for the network or the disk.
 
-Nothing is protected by it, and nobody is held up by one who keeps it: it is worth nothing any more after a tenth of a
-second.
+Nothing is protected by it, and nobody is held up by one who keeps it: whoever has waited for a tenth of a second makes
+a new one, and the old one is worth nothing any more.
 """
 
 import threading
@@ -54,7 +54,13 @@ class Baton:
             lock.release()
 
     def _take(self) -> None:
-        while not (lock := self._lock).acquire(timeout=PATIENCE_SECONDS):
-            if lock is self._lock:  # whoever has it does something long: there is a new one
+        while True:
+            lock = self._lock
+            got = lock.acquire(timeout=PATIENCE_SECONDS)
+            if lock is self._lock:
+                if got:
+                    break
                 self._lock = threading.Lock()
+            elif got:  # of one that was worth nothing any more
+                lock.release()
         self._held.lock = lock

@@ -441,5 +441,5 @@ class Pool:
 
 def _is_quick(job: Job, endpoint: EndpointRules, folder: FolderRules) -> bool:
     """Whether what a worker does for the job is mostly done by the interpreter."""
-    waits = folder.after_upload == "command" or endpoint.throttle.rate_bytes_per_second
+    waits = folder.after_upload in ("move", "command") or endpoint.throttle.rate_bytes_per_second
     return job.size_bytes <= QUICK_BYTES and not waits

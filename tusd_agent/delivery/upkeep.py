@@ -35,16 +35,22 @@ class Upkeep:
         self._lock = threading.Lock()
         self._limits: dict[str, float] = {}
         self._give_up_at = 0.0
+        self._asked = 0
         self._wall_offset = 0.0
 
     def use(self, folders: Iterable[FolderRules]) -> None:
         """From now on these say how long their jobs are waited for."""
         self._limits = {rules.path: rules.give_up_after_seconds for rules in folders if rules.give_up_after_seconds}
-        self._give_up_at = 0.0
+        self._look_again()
 
     def put_back(self, rules: FolderRules) -> None:
         """A job of that folder may be waiting again, and may have waited for too long by now."""
         if rules.give_up_after_seconds:
+            self._look_again()
+
+    def _look_again(self) -> None:
+        with self._lock:
+            self._asked += 1
             self._give_up_at = 0.0
 
     @property
@@ -56,9 +62,13 @@ class Upkeep:
         """Does what is due. Raises what the database raises."""
         now = self._clock()
         self._notice_clock_steps(now)
-        limits = self._limits
-        if limits and now >= self._give_up_at:
-            self._give_up_at = self._give_up(limits, now)
+        asked, limits = self._asked, self._limits
+        if not limits or now < self._give_up_at:
+            return
+        next_at = self._give_up(limits, now)
+        with self._lock:
+            if asked == self._asked:  # nobody has asked for another look meanwhile
+                self._give_up_at = next_at
 
     def _give_up(self, limits: dict[str, float], now: float) -> float:
         """Fails the jobs that have waited for longer than their folder's settings allow; returns when it is due."""

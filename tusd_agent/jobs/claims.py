@@ -43,7 +43,7 @@ class Claims:
             fit_indexes(connection, self._small_file_bytes, by_age=by_age)
 
     def step_aside(self, aside: Callable[[], AbstractContextManager[object]]) -> None:
-        """From now on each thread enters `aside()` for as long as it waits for the disk."""
+        """From now on each thread enters `aside()` for as long as it waits for a commit to be on the disk."""
         self._database.aside = aside
 
     def ensure_writable(self) -> None:

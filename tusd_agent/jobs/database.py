@@ -71,7 +71,7 @@ class Database:
         self.on_trouble: Callable[[], None] = lambda: None
         """Called when writing begins to fail, by the thread for which it did."""
         self.aside: Callable[[], AbstractContextManager[object]] = nullcontext
-        """Entered by each thread for as long as it waits for the disk."""
+        """Entered by each thread for as long as it waits for a commit to be on the disk."""
 
     def open(self, *, clock: Callable[[], float] = time.time) -> bool:
         """Opens, migrates, checks where that can't wait; returns whether the last stop was clean.

@@ -55,6 +55,7 @@ class LogSync:
             if self._descriptor is not None:
                 os.fdatasync(self._descriptor)
             self._synced = covered
+            self._latest_at = time.monotonic()
 
     def _is_crowded(self) -> bool:
         """Whether another thread than the calling one has come here a moment ago."""

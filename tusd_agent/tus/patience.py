@@ -82,9 +82,10 @@ class Watch:
             raise DeadlineExceeded(
                 f"the next attempt is due in {seconds:.1f} s, after the deadline; the upload can be resumed later"
             )
-        while (left := until - self._clock()) > 0:
-            self._sleep(min(left, SLICE_SECONDS))
-            self.check()
+        with aside():
+            while (left := until - self._clock()) > 0:
+                self._sleep(min(left, SLICE_SECONDS))
+                self.check()
 
 
 _running = threading.local()
@@ -110,24 +111,26 @@ class watching:  # noqa: N801  # used as a statement's word, as contextlib.suppr
 
 
 class stepping_aside:  # noqa: N801  # the same
-    """Within, this thread enters `aside()` for as long as it waits for the other side: to connect, or to answer."""
+    """Within, this thread enters `aside()` for as long as it waits: for the other side, or before a further attempt."""
 
-    __slots__ = ("_aside",)
+    __slots__ = ("_aside", "_before")
 
     def __init__(self, aside: Callable[[], AbstractContextManager[object]]) -> None:
         self._aside = aside
+        self._before: Callable[[], AbstractContextManager[object]] = nullcontext
 
     def __enter__(self) -> None:
+        self._before = getattr(_running, "aside", nullcontext)
         _running.aside = self._aside
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del _running.aside
+        _running.aside = self._before
 
 
 def aside() -> AbstractContextManager[object]:
-    """To be entered by what waits for the other side."""
+    """To be entered by what waits."""
     stepping: Callable[[], AbstractContextManager[object]] = getattr(_running, "aside", nullcontext)
     return stepping()
 
@@ -260,7 +263,8 @@ def connect(
     name = host.strip("[]")
     # As bytes: Python would else load its codec for international names, to no effect.
     wanted = name.encode("ascii") if _PLAIN_NAME.fullmatch(name) else name
-    found = socket.getaddrinfo(wanted, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
+    with aside():
+        found = socket.getaddrinfo(wanted, port, socket.AF_UNSPEC, socket.SOCK_STREAM)
     failure: OSError = OSError(errno.EADDRNOTAVAIL, "the name has no address")
     for index, (family, kind, protocol, _, address) in enumerate(found):
         limit = idle_seconds
