@@ -6,7 +6,7 @@ without (synchronous=NORMAL: it still syncs around each checkpoint), and the log
 What was in the log by then and is not any more has been brought into the database by a checkpoint, and synced there.
 
 While several threads make commits, a sync waits a little for those that are about to be made (PostgreSQL's commit_delay
-does the same): half as many syncs for the same number of small files.
+does the same): fewer syncs for the same number of small files. Longer than that, and the small files wait for it.
 """
 
 import os
@@ -15,7 +15,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-GATHER_SECONDS = 0.0015
+GATHER_SECONDS = 0.0005
 """So long a sync waits for further commits; others work meanwhile."""
 
 CROWDED_SECONDS = 0.01
