@@ -28,7 +28,7 @@ class Baton:
 
     @contextmanager
     def carried(self) -> Iterator[None]:
-        """Within, the calling thread has it, until it is `dropped`."""
+        """Within, the calling thread has it, unless it drops it."""
         self._take()
         try:
             yield
@@ -37,7 +37,7 @@ class Baton:
 
     @contextmanager
     def laid_down(self) -> Iterator[None]:
-        """Within, others may have it that the calling thread may have now; if it has not, nothing happens."""
+        """Within, others may have it, and the calling thread again afterwards; nothing happens if it has not got it."""
         if self._held.lock is None:
             yield
             return

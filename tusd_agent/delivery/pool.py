@@ -37,6 +37,7 @@ from .worker import Worker, terminate
 log = logging.getLogger("tusd_agent.delivery")
 
 DATABASE_RETRY_SECONDS = 5.0
+
 QUICK_BYTES = 64 << 10
 """What is larger keeps the disk and the network busier than the interpreter."""
 

@@ -91,48 +91,40 @@ class Watch:
 _running = threading.local()
 
 
-class watching:  # noqa: N801  # used as a statement's word, as contextlib.suppress is
+class _Within:
+    """Within, this is what `_running` has under that name; afterwards what it had before."""
+
+    __slots__ = ("_before", "_name", "_value")
+
+    def __init__(self, name: str, value: object) -> None:
+        self._name = name
+        self._value = value
+        self._before: object = None
+
+    def __enter__(self) -> None:
+        self._before = getattr(_running, self._name, None)
+        setattr(_running, self._name, self._value)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        setattr(_running, self._name, self._before)
+
+
+def watching(watch: Watch) -> _Within:
     """Within, sockets of this thread obey `watch`."""
-
-    __slots__ = ("_before", "_watch")
-
-    def __init__(self, watch: Watch) -> None:
-        self._watch = watch
-        self._before: Watch | None = None
-
-    def __enter__(self) -> None:
-        self._before = getattr(_running, "watch", None)
-        _running.watch = self._watch
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _running.watch = self._before
+    return _Within("watch", watch)
 
 
-class stepping_aside:  # noqa: N801  # the same
+def stepping_aside(aside: Callable[[], AbstractContextManager[object]]) -> _Within:
     """Within, this thread enters `aside()` for as long as it waits: for the other side, or before a further attempt."""
-
-    __slots__ = ("_aside", "_before")
-
-    def __init__(self, aside: Callable[[], AbstractContextManager[object]]) -> None:
-        self._aside = aside
-        self._before: Callable[[], AbstractContextManager[object]] = nullcontext
-
-    def __enter__(self) -> None:
-        self._before = getattr(_running, "aside", nullcontext)
-        _running.aside = self._aside
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _running.aside = self._before
+    return _Within("aside", aside)
 
 
 def aside() -> AbstractContextManager[object]:
     """To be entered by what waits."""
-    stepping: Callable[[], AbstractContextManager[object]] = getattr(_running, "aside", nullcontext)
-    return stepping()
+    stepping: Callable[[], AbstractContextManager[object]] | None = getattr(_running, "aside", None)
+    return nullcontext() if stepping is None else stepping()
 
 
 def _check_watch() -> None:
